@@ -1,0 +1,75 @@
+# Every command of the project; `make help` prints them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO_VENV := .venv-protos
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-integration test-e2e check format bench protos release-protos samples clean
+
+help: ## Print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+# Two stages of one environment: what the platform needs to run, and on top what its tests and checks need.
+$(VENV)/.run: pyproject.toml sdk/python/pyproject.toml constraints.txt requirements-wheels.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
+	@echo "installing the platform into $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --no-deps --requirement requirements-wheels.txt
+	$(PIP_INSTALL) --editable sdk/python --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP_INSTALL) --editable sdk/python --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run ## Start the platform, ask about real recordings, print the answers, stop
+	$(BIN)/python -m services.local.demo
+
+test: $(VENV)/.dev ## Run every test: unit, integration, e2e
+	$(BIN)/pytest tests --durations=10
+
+test-unit: $(VENV)/.dev ## Run the tests that start no server
+	$(BIN)/pytest tests/unit
+
+test-integration: $(VENV)/.dev ## Run the tests of one true server at a time
+	$(BIN)/pytest tests/integration
+
+test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
+	$(BIN)/pytest tests/e2e
+
+check: $(VENV)/.dev ## Check format, lint, types and the contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	cd protos && ../$(BIN)/buf breaking --against released.binpb
+
+format: $(VENV)/.dev ## Format the code and the contract
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cd protos && ../$(BIN)/buf format --write
+
+bench: $(VENV)/.dev ## Measure encoder, whole path and preprocess against their peers; JSON in bench-results/
+	$(BIN)/python -m tests.load.bench
+
+# Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
+$(PROTO_VENV)/.done: requirements-protos.txt
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements-protos.txt
+	@touch $@
+
+protos: $(PROTO_VENV)/.done ## Generate the SDK's stubs from protos/
+	$(PROTO_VENV)/bin/python -m grpc_tools.protoc --proto_path=protos --python_out=sdk/python --pyi_out=sdk/python \
+		--grpc_python_out=sdk/python protos/auricle/v1/*.proto
+	@for stub in sdk/python/auricle/v1/*_pb2_grpc.py; do grep -q 'class .*Stub' $$stub || rm $$stub; done
+
+release-protos: $(VENV)/.dev ## Make the present contract the one that later ones may not break
+	cd protos && ../$(BIN)/buf build --output released.binpb
+
+samples: $(VENV)/.dev ## Make the sample recordings again (needs flite)
+	$(BIN)/python docs/samples/make_samples.py
+
+clean: ## Remove the environments and caches
+	rm -rf $(VENV) $(PROTO_VENV) .pytest_cache .mypy_cache .ruff_cache bench-results

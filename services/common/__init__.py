@@ -1,0 +1,1 @@
+"""What every service shares: server shell, errors, settings, channels, telemetry. No torch, no model."""

