@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from services.common import deadlines, telemetry
-from services.common.errors import AuricleError, DeadlineExceeded, Internal, abort
+from services.common.errors import AuricleError, DeadlineExceeded, Internal, Unavailable, abort
 
 REQUEST_ID_KEY = "x-request-id"
 MAX_REQUEST_ID_CHARS = 128
@@ -30,10 +30,14 @@ def request_id() -> str:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server; handlers raise AuricleError and know nothing of status codes."""
+    """Wraps every handler of a server; handlers raise AuricleError and know nothing of status codes.
+
+    Until `started` is set every call is refused: a service that still loads must not answer half-made things.
+    """
 
     def __init__(self, default_deadline_seconds: float) -> None:
         self._default_deadline_seconds = default_deadline_seconds
+        self.started = False
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -42,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
         if handler is None or method.startswith("/grpc."):
             return handler
-        wrapped = _Wrapped(method, self._default_deadline_seconds)
+        wrapped = _Wrapped(method, self._default_deadline_seconds, self)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -61,13 +65,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _Wrapped:
-    def __init__(self, method: str, default_deadline_seconds: float) -> None:
+    def __init__(self, method: str, default_deadline_seconds: float, server: CallInterceptor) -> None:
         self._method = method
         self._default_deadline_seconds = default_deadline_seconds
+        self._server = server
 
     def unary(self, behavior: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             async with _Call(self._method, self._default_deadline_seconds, context):
+                self._refuse_while_starting()
                 return await behavior(request, context)
 
         return call
@@ -75,10 +81,15 @@ class _Wrapped:
     def streaming(self, behavior: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             async with _Call(self._method, self._default_deadline_seconds, context):
+                self._refuse_while_starting()
                 async for response in behavior(request, context):
                     yield response
 
         return call
+
+    def _refuse_while_starting(self) -> None:
+        if not self._server.started:
+            raise Unavailable("the service is starting", reason="STARTING", retry_after_seconds=1.0)
 
 
 class _Call:

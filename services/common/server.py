@@ -29,7 +29,7 @@ class Service:
         name: short name, for logs and traces.
         full_names: gRPC service names, for health and reflection.
         register: adds the servicers to the server.
-        start: opens resources before the port is served; health stays NOT_SERVING until it is done.
+        start: opens resources before the port is served; until it is done health is NOT_SERVING and calls are UNAVAILABLE.
         close: closes resources after the last call ended.
         interceptors: further interceptors, such as authentication; they run inside the shell's own.
     """
@@ -68,10 +68,11 @@ class GrpcServer:
         self._service = service
         self._settings = settings
         self._health = health.aio.HealthServicer()
+        self._calls = CallInterceptor(settings.default_deadline_seconds)
         self._server = grpc.aio.server(
             interceptors=[
                 aio_server_interceptor(),
-                CallInterceptor(settings.default_deadline_seconds),
+                self._calls,
                 *service.interceptors,
             ],
             options=_server_options(settings),
@@ -90,6 +91,7 @@ class GrpcServer:
         await server.start()
         if service.start:
             await service.start()
+        self._calls.started = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         telemetry.logger().info("serving", address=f"{self._settings.host}:{self.port}")
         return self

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +31,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys_app, name="keys")
 
 
-def _fail(error: AuricleError) -> typer.Exit:
-    typer.echo(f"error: {error.message}", err=True)
-    return typer.Exit(1)
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Errors that a user can do something about become one line and exit code 1."""
+    from services.qwen2_audio.config import CheckpointError
+
+    try:
+        yield
+    except (AuricleError, CheckpointError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def up(
@@ -54,7 +63,7 @@ def up(
 
     base = home.expanduser().absolute() if home else state.default_home()
     view = LogView(Console(stderr=True))
-    try:
+    with _told_plainly():
         if detach:
             arguments = [f"--model={model}", f"--port-base={port_base}", f"--threads={threads}", f"--home={base}"]
             running = platform.run_detached(arguments, base)
@@ -62,9 +71,7 @@ def up(
             return
         ports = Ports.from_base(port_base)
         config = platform.prepare(model, base, ports, threads, view.event)
-        platform.run_in_foreground(config, model, view.line, view.event)
-    except AuricleError as error:
-        raise _fail(error) from None
+        platform.run_in_foreground(config, view.line, view.event)
 
 
 def down(home: Home = None, timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 90.0) -> None:
@@ -74,22 +81,18 @@ def down(home: Home = None, timeout: Annotated[float, typer.Option(help="Seconds
     if running is None:
         typer.echo(f"no platform runs from {base}")
         return
-    try:
+    with _told_plainly():
         running.stop(timeout)
-    except AuricleError as error:
-        raise _fail(error) from None
     typer.echo(f"stopped the platform at {running.address}")
 
 
 @model_app.command("assemble")
 def model_assemble() -> None:
     """Assemble auricle-mini (provisional weights) from its public parts, every hash checked; prints its directory."""
-    from services.qwen2_audio.weights import resolve_checkpoint
+    from services.qwen2_audio.resolve import resolve_checkpoint
 
-    try:
+    with _told_plainly():
         typer.echo(resolve_checkpoint(DEFAULT_MODEL))
-    except AuricleError as error:
-        raise _fail(error) from None
 
 
 @model_app.command("info")
@@ -97,12 +100,11 @@ def model_info(
     name: Annotated[str, typer.Argument(help="auricle-mini, a directory, or a hub id.")] = DEFAULT_MODEL,
 ) -> None:
     """Print what a checkpoint is: size, widths, context, fingerprint, as JSON."""
-    from services.qwen2_audio.weights import describe_checkpoint, resolve_checkpoint
+    from services.local.models import describe_checkpoint
+    from services.qwen2_audio.resolve import resolve_checkpoint
 
-    try:
+    with _told_plainly():
         typer.echo(json.dumps(describe_checkpoint(resolve_checkpoint(name)), indent=2))
-    except AuricleError as error:
-        raise _fail(error) from None
 
 
 @encoder_app.command("publish")
@@ -113,13 +115,11 @@ def encoder_publish(
 ) -> None:
     """Write a checkpoint's encoder as a new version, unless its embeddings differ from transformers'."""
     from services.encoder.publish import publish
-    from services.qwen2_audio.weights import resolve_checkpoint
+    from services.qwen2_audio.resolve import resolve_checkpoint
 
-    try:
-        written = publish(resolve_checkpoint(checkpoint), repository, version)
-    except AuricleError as error:
-        raise _fail(error) from None
-    typer.echo(f"published {written}")
+    with _told_plainly():
+        published = publish(resolve_checkpoint(checkpoint), repository, version)
+        typer.echo(f"version {published.version} in {published.directory}\n{published.report}")
 
 
 @keys_app.command("create")
@@ -130,11 +130,9 @@ def keys_create(
     """Create an API key, append its hash to the key file and print the key, which is shown this once."""
     from services.common.auth import create_key
 
-    try:
+    with _told_plainly():
         key, line = create_key(tenant)
-    except AuricleError as error:
-        raise _fail(error) from None
-    file.touch(mode=0o600, exist_ok=True)
-    with file.open("a") as keys:
-        keys.write(line.rstrip("\n") + "\n")
-    typer.echo(key)
+        file.touch(mode=0o600, exist_ok=True)
+        with file.open("a") as keys:
+            keys.write(line + "\n")
+        typer.echo(key)

@@ -3,9 +3,7 @@
 import os
 import socket
 import sys
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import grpc
@@ -39,7 +37,7 @@ class Ports:
     def from_base(cls, base: int) -> "Ports":
         """The default ports, moved so that the gateway listens on `base`."""
         shift = base - settings.GATEWAY_PORT
-        return cls(**{name: field.default + shift for name, field in cls.__dataclass_fields__.items()})
+        return cls(**{name: port + shift for name, port in asdict(cls()).items()})
 
     @classmethod
     def free(cls) -> "Ports":
@@ -57,6 +55,7 @@ class PlatformConfig:
     """A platform on one machine.
 
     Attributes:
+        model: the name that callers are told.
         checkpoint: directory of the model, already published into `model_repository`.
         model_repository: Triton's model repository.
         data_dir: logs, uploads and Redis' files.
@@ -65,6 +64,7 @@ class PlatformConfig:
         overrides: further environment variables for every service.
     """
 
+    model: str
     checkpoint: Path
     model_repository: Path
     data_dir: Path
@@ -96,6 +96,7 @@ def _services(config: PlatformConfig) -> list[ProcessSpec]:
             ports.decoder,
             ports.decoder_metrics,
             CHECKPOINT=str(config.checkpoint),
+            MODEL_NAME=config.model,
             THREADS=str(config.threads),
         ),
         spec(
@@ -121,8 +122,7 @@ def _triton(config: PlatformConfig) -> ProcessSpec:
         log_path=config.data_dir / "logs" / "encoder.log",
         threads=config.threads,
     )
-    ready_url = f"http://{HOST}:{ports.encoder_http}/v2/health/ready"
-    return ProcessSpec("encoder", server.command(), server.environment(), lambda: http_ok(ready_url))
+    return server.spec()
 
 
 def _redis(config: PlatformConfig) -> ProcessSpec:
@@ -149,15 +149,6 @@ def grpc_healthy(port: int) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def http_ok(url: str) -> bool:
-    """True when the URL answers 200 within a second."""
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def redis_answers(port: int) -> bool:

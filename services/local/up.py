@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.common.errors import FailedPrecondition, Unavailable
-from services.encoder.publish import ensure_published
+from services.encoder.publish import publish, published_version
 from services.local import state
 from services.local.platform import HOST, PlatformConfig, Ports, process_specs
 from services.local.supervisor import Supervisor
-from services.qwen2_audio.weights import resolve_checkpoint
+from services.qwen2_audio.resolve import resolve_checkpoint
+from services.qwen2_audio.weights import Checkpoint
 
 DETACHED_START_SECONDS = 300.0
 
@@ -32,11 +33,14 @@ def prepare(model: str, home: Path, ports: Ports, threads: int, on_event: Callab
     """
     on_event(f"model {model}: assembling or opening")
     checkpoint = resolve_checkpoint(model)
-    repository = home / "model_repo"
-    on_event(f"encoder of {checkpoint.name}: publishing into {repository} (checked against transformers) if it is new")
-    version = ensure_published(checkpoint, repository)
-    on_event(f"encoder version {version} is in place")
-    return PlatformConfig(checkpoint, repository, home, ports, threads)
+    fingerprint = Checkpoint(checkpoint).fingerprint
+    # A repository for each checkpoint: Triton serves the latest version, and that must be this model's.
+    repository = home / "model_repo" / fingerprint[:12]
+    if published_version(repository, fingerprint) is None:
+        on_event(f"publishing the encoder into {repository}, compared with transformers first")
+        on_event(str(publish(checkpoint, repository).report))
+    name = Path(model).name if Path(model).is_dir() else model
+    return PlatformConfig(name, checkpoint, repository, home, ports, threads)
 
 
 def refuse_busy_ports(ports: Ports) -> None:
@@ -56,7 +60,7 @@ def refuse_busy_ports(ports: Ports) -> None:
 
 
 def run_in_foreground(
-    config: PlatformConfig, model: str, on_line: Callable[[str, str], None], on_event: Callable[[str], None]
+    config: PlatformConfig, on_line: Callable[[str, str], None], on_event: Callable[[str], None]
 ) -> None:
     """Run the platform until SIGTERM or SIGINT; whatever dies is started again.
 
@@ -76,7 +80,7 @@ def run_in_foreground(
     try:
         supervisor.start()
         address = f"{HOST}:{config.ports.gateway}"
-        state.write(config.data_dir, state.RunningPlatform(os.getpid(), address, model))
+        state.write(config.data_dir, state.RunningPlatform(os.getpid(), address, config.model))
         on_event(f"ready at {address} after {time.monotonic() - started:.1f} s; ask with: auricle ask FILE")
         while not stop.wait(0.3):
             supervisor.check()
@@ -96,7 +100,7 @@ def run_detached(arguments: list[str], home: Path) -> state.RunningPlatform:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "auricle.cli", "up", *arguments],
+            [sys.executable, "-m", "auricle", "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

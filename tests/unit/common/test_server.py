@@ -26,6 +26,7 @@ class Slow(decoder_pb2_grpc.DecoderServiceServicer):
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
         self.words = 10
+        self.order: list[str] = []
 
     async def DescribeDecoder(self, request: Any, context: Any) -> decoder_pb2.DescribeDecoderResponse:
         left = int(deadlines.remaining_seconds() * 1000)
@@ -36,6 +37,7 @@ class Slow(decoder_pb2_grpc.DecoderServiceServicer):
             for _ in range(self.words):
                 yield decoder_pb2.GenerateResponse(text_delta="word ")
                 await asyncio.sleep(0.02)
+            self.order.append("stream ended")
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -71,12 +73,17 @@ async def test_the_callers_request_id_and_deadline_reach_the_handler() -> None:
             assert 5000 < without.context_tokens <= 7000
 
 
-async def test_health_is_not_serving_until_started() -> None:
+async def test_until_started_health_is_not_serving_and_calls_are_unavailable() -> None:
     seen = []
 
     async def start() -> None:
         async with connect(f"127.0.0.1:{server.port}", max_message_bytes=2**20) as channel:
             seen.append(await health_of(channel))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await decoder_pb2_grpc.DecoderServiceStub(channel).DescribeDecoder(
+                    decoder_pb2.DescribeDecoderRequest(), timeout=10
+                )
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
     server = GrpcServer(service(Slow(), start=start), settings())
     async with server, connect(f"127.0.0.1:{server.port}", max_message_bytes=2**20) as channel:
@@ -85,12 +92,12 @@ async def test_health_is_not_serving_until_started() -> None:
 
 
 async def test_a_stream_in_flight_finishes_while_the_server_drains_and_resources_close_last() -> None:
-    order = []
+    slow = Slow()
 
     async def close() -> None:
-        order.append("closed")
+        slow.order.append("closed")
 
-    server = GrpcServer(service(Slow(), close=close), settings(drain_seconds=5))
+    server = GrpcServer(service(slow, close=close), settings(drain_seconds=5))
     await server.__aenter__()
     async with connect(f"127.0.0.1:{server.port}", max_message_bytes=2**20) as channel:
         call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(decoder_pb2.GenerateRequest(), timeout=10)
@@ -98,10 +105,9 @@ async def test_a_stream_in_flight_finishes_while_the_server_drains_and_resources
         ending = asyncio.create_task(server.__aexit__())
         async for message in call:
             words.append(message.text_delta)
-        order.append("stream ended")
         await ending
     assert len(words) == 10
-    assert order == ["stream ended", "closed"]
+    assert slow.order == ["stream ended", "closed"]
 
 
 async def test_a_stream_longer_than_the_drain_is_cut_off() -> None:

@@ -1,0 +1,265 @@
+"""Triton Inference Server from the wheel nvidia-pytriton, run on this machine alone, without a container.
+
+The wheel carries the server, its Python backend and one stub (the process that runs model.py) per Python version, but
+not in the places where the server looks for them. This module finds them and says how to start the server.
+"""
+
+import ctypes.util
+import hashlib
+import importlib.util
+import os
+import secrets
+import socket
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.errors import FailedPrecondition
+from services.local.process import ManagedProcess, ProcessSpec
+
+HOST = "127.0.0.1"
+REPOSITORY_ROOT = Path(__file__).parents[2]
+WHEEL = "nvidia-pytriton==0.7.0"
+SHARED_MEMORY = Path("/dev/shm")
+# The Python backend's memory for tensors starts at this size and grows by it; a batch of 16 clips of 30 s takes 43 MiB.
+SHARED_MEMORY_BYTES = 16 * 2**20
+EXIT_TIMEOUT_SECONDS = 20
+_STUB = "triton_python_backend_stub"
+# Whoever may register shared memory or load models runs code in the server; nobody on the network may.
+_RESTRICTED = "shared-memory,model-repository,trace,logging"
+
+
+class TritonMissing(FailedPrecondition):
+    """Something that Triton needs is not on this machine; the message names it."""
+
+    default_reason = "TRITON_MISSING"
+
+
+@dataclass(frozen=True)
+class TritonBinary:
+    """Where the parts of Triton lie.
+
+    Attributes:
+        server: the tritonserver program.
+        libraries: directories for LD_LIBRARY_PATH.
+        backends: directory for --backend-directory, with the Python backend and this Python's stub in it.
+    """
+
+    server: Path
+    libraries: tuple[Path, ...]
+    backends: Path
+
+
+def find_triton(cache_dir: Path | None = None) -> TritonBinary:
+    """Find the installed wheel's server and lay out its Python backend in `cache_dir` (default ~/.cache/auricle).
+
+    Raises:
+        TritonMissing: the wheel, its stub for this Python or this Python's shared library is not there.
+    """
+    spec = importlib.util.find_spec("pytriton")
+    site_packages = Path(spec.origin).parents[1] if spec and spec.origin else None
+    if site_packages is None or not (site_packages / "pytriton/tritonserver/bin/tritonserver").exists():
+        raise TritonMissing(f"Triton is not installed; get its wheel with: pip install --no-deps {WHEEL}")
+    home = site_packages / "pytriton" / "tritonserver"
+    python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = home / "python_backend_stubs" / python_version / _STUB
+    if not stub.exists():
+        raise TritonMissing(f"the wheel {WHEEL} has no Python backend stub for Python {python_version}")
+    libraries = [site_packages / "nvidia_pytriton.libs"]
+    if (libpython := find_libpython()) is not None:
+        libraries.append(libpython)
+    backend_files = [*(home / "backends" / "python").glob("*.*"), stub]
+    cache = cache_dir or Path.home() / ".cache" / "auricle"
+    return TritonBinary(home / "bin" / "tritonserver", tuple(libraries), _backend_directory(backend_files, cache))
+
+
+def find_libpython() -> Path | None:
+    """Directory of this Python's shared library; None where the system's loader finds the library by itself.
+
+    Raises:
+        TritonMissing: it is nowhere.
+    """
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    own = [Path(str(sysconfig.get_config_var("LIBDIR"))), Path(sys.base_prefix) / "lib"]
+    for directory in own:
+        if (directory / name).exists():
+            return directory
+    if ctypes.util.find_library(name.removeprefix("lib").removesuffix(".so.1.0")):
+        return None
+    raise TritonMissing(
+        f"Triton's Python backend needs {name}, which is neither in {own[0]} nor known to the system's loader; use a "
+        f"Python built with --enable-shared, or install the library (Debian: apt-get install libpython3.11)"
+    )
+
+
+def _backend_directory(files: list[Path], cache: Path) -> Path:
+    """A backend directory of links in the cache, named by what it links to, so that processes can share it."""
+    key = hashlib.sha256("\n".join(map(str, sorted(files))).encode()).hexdigest()[:12]
+    backends = cache / f"triton-backends-{key}"
+    python = backends / "python"
+    python.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        link = python / file.name
+        if link.is_symlink():
+            continue
+        # Made aside and renamed: another process may lay out the same directory now.
+        temporary = python / f".{file.name}.{secrets.token_hex(4)}"
+        temporary.symlink_to(file)
+        temporary.replace(link)
+    return backends
+
+
+class TritonServer:
+    """A Triton over one model repository, on the loopback interface.
+
+    Args:
+        repository: Triton's model repository, with at least one published version.
+        grpc_port: port of the KServe v2 gRPC service.
+        http_port: port of health checks over HTTP.
+        metrics_port: port of Prometheus metrics.
+        log_path: where `start` writes the server's output.
+        threads: CPU threads of each model instance that does not set its own number.
+        traces_url: OTLP over HTTP address that spans are sent to; none are made without it.
+        cache_dir: where the backend directory is laid out.
+
+    Raises:
+        TritonMissing: a part of Triton is not on this machine.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        grpc_port: int,
+        http_port: int,
+        metrics_port: int,
+        log_path: Path,
+        threads: int = 2,
+        traces_url: str | None = None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._binary = find_triton(cache_dir)
+        self.repository = repository
+        self.grpc_port, self.http_port, self.metrics_port = grpc_port, http_port, metrics_port
+        self._threads = threads
+        self._traces_url = traces_url
+        self._shared_memory_prefix = f"auricle-triton-{grpc_port}-"
+        self._process = ManagedProcess(self.spec(), log_path, lambda _, __: None)
+        self._remove_leftovers()
+
+    @property
+    def grpc_address(self) -> str:
+        """`host:port` of the gRPC service."""
+        return f"{HOST}:{self.grpc_port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, once started."""
+        return self._process.pid
+
+    def command(self) -> list[str]:
+        """The server's command line."""
+        options = {
+            "model-repository": self.repository,
+            "backend-directory": self._binary.backends,
+            "model-control-mode": "none",
+            "strict-readiness": "true",
+            "disable-auto-complete-config": None,
+            "exit-timeout-secs": EXIT_TIMEOUT_SECONDS,
+            "grpc-address": HOST,
+            "grpc-port": self.grpc_port,
+            "http-address": HOST,
+            "http-port": self.http_port,
+            "metrics-address": HOST,
+            "metrics-port": self.metrics_port,
+            "allow-gpu-metrics": "false",
+            "log-format": "ISO8601",
+        }
+        repeated = [
+            *(f"--backend-config=python,{setting}" for setting in self._backend_settings()),
+            f"--grpc-restricted-protocol={_RESTRICTED}:admin={secrets.token_hex(16)}",
+            f"--http-restricted-api={_RESTRICTED},inference:admin={secrets.token_hex(16)}",
+            *(f"--trace-config={setting}" for setting in self._trace_settings()),
+        ]
+        given = [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
+        return [str(self._binary.server), *given, *repeated]
+
+    def environment(self) -> dict[str, str]:
+        """The server's whole environment: this process's, and what lets the stub run our code on our Python."""
+        paths = {
+            "LD_LIBRARY_PATH": self._binary.libraries,
+            # The stub takes the environment of the python3 that it finds first.
+            "PATH": (Path(sys.executable).parent,),
+            "PYTHONPATH": (REPOSITORY_ROOT,),
+        }
+        joined = {
+            name: os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get(name)])])
+            for name, folders in paths.items()
+        }
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self._threads))
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+        return {**inherited, **joined, **threads, "PYTHONUNBUFFERED": "1"}
+
+    def spec(self, start_timeout_seconds: float = 120.0) -> ProcessSpec:
+        """The server as a process that a supervisor can run."""
+        return ProcessSpec(
+            "encoder",
+            self.command(),
+            self.environment(),
+            self.is_ready,
+            start_timeout_seconds=start_timeout_seconds,
+            stop_timeout_seconds=EXIT_TIMEOUT_SECONDS + 5,
+        )
+
+    def is_ready(self) -> bool:
+        """True when the server and all its models serve. Answers within a second."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/v2/health/ready", timeout=1) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def start(self) -> None:
+        """Start the server and wait until it serves. Call it from the main thread.
+
+        Raises:
+            Unavailable: it ended or was not ready in time; the message carries the end of its log.
+        """
+        self._process.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._process.start()
+            self._process.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server: requests in flight are answered, then it goes, and its shared memory with it."""
+        self._process.stop()
+        self._remove_leftovers()
+
+    def _backend_settings(self) -> list[str]:
+        return [
+            f"shm-default-byte-size={SHARED_MEMORY_BYTES}",
+            f"shm-growth-byte-size={SHARED_MEMORY_BYTES}",
+            f"shm-region-prefix-name={self._shared_memory_prefix}",
+        ]
+
+    def _trace_settings(self) -> list[str]:
+        if self._traces_url is None:
+            return []
+        resource = "opentelemetry,resource=service.name=auricle-encoder"
+        url = f"opentelemetry,url={self._traces_url}"
+        delay = "opentelemetry,bsp_schedule_delay=1000"
+        return ["mode=opentelemetry", "level=TIMESTAMPS", "rate=1", url, delay, resource]
+
+    def _remove_leftovers(self) -> None:
+        """Remove shared memory of an earlier server on this port that was killed together with its stubs."""
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, self.grpc_port)) == 0:
+                return
+        for region in SHARED_MEMORY.glob(f"{self._shared_memory_prefix}*"):
+            region.unlink(missing_ok=True)
