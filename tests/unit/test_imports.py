@@ -17,6 +17,8 @@ ALLOWED = {
     "preprocess": {"common", "qwen2_audio"},
     "encoder": {"common", "qwen2_audio"},
     "decoder": {"common", "qwen2_audio"},
+    "evaluation": {"common", "qwen2_audio"},
+    "training": {"common", "qwen2_audio", "evaluation"},
     "local": {"common", "qwen2_audio", "encoder"},
 }
 WITHOUT_TORCH = ("common", "pipeline", "gateway", "preprocess", "local/platform.py", "qwen2_audio/mel.py")

@@ -1,0 +1,1 @@
+"""The language half: conversations with audio embeddings in, text out, many requests decoded together."""

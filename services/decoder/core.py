@@ -1,0 +1,121 @@
+"""The torch engine without its thread: one call, one step of all running sequences."""
+
+from collections.abc import Iterable
+from time import monotonic
+
+import torch
+from torch import Tensor
+
+from services.common import telemetry
+from services.common.errors import AuricleError, DeadlineExceeded, Internal, InvalidArgument
+from services.decoder import metrics
+from services.decoder.engine import TokenEvent
+from services.decoder.kv_cache import KVCache
+from services.decoder.model import Qwen2Model, Span
+from services.decoder.sampling import Sampler, sample
+from services.decoder.scheduler import Chunk, Scheduler
+from services.decoder.sequence import Sequence
+
+Outcome = tuple[Sequence, TokenEvent | AuricleError]
+
+
+class EngineCore:
+    """Model, cache and scheduler, used by one thread.
+
+    Args:
+        model: computes.
+        cache: holds keys and values.
+        scheduler: chooses.
+        end_tokens: ids that end an answer.
+    """
+
+    def __init__(self, model: Qwen2Model, cache: KVCache, scheduler: Scheduler, end_tokens: Iterable[int]) -> None:
+        self.model = model
+        self.cache = cache
+        self.scheduler = scheduler
+        self._end_tokens = frozenset(end_tokens)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        sequence.sampler = Sampler(sequence.request.params, sequence.request.token_ids, self.model.device)
+        self.scheduler.add(sequence)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Touch every weight and start torch's threads, so that the first request does not pay for it."""
+        self.model.forward(self.model.embed([0]), [Span(rows=1, start=0, past=0)], [0], self.cache)
+
+    @torch.inference_mode()
+    def step(self) -> list[Outcome]:
+        """Compute the next token of whoever is due; sequences that end have left when this returns.
+
+        A fault in the computation ends every sequence of the step with Internal, and the engine goes on.
+        """
+        outcomes: list[Outcome] = [
+            (sequence, DeadlineExceeded("the deadline passed before the answer was complete"))
+            for sequence in self.scheduler.take_expired(monotonic())
+        ]
+        chunks = self.scheduler.schedule()
+        if not chunks:
+            return outcomes
+        try:
+            outcomes += self._advance(chunks)
+        except Exception as error:
+            telemetry.logger().error("a decode step failed", sequences=len(chunks), exc_info=error)
+            for chunk in chunks:
+                self.scheduler.remove(chunk.sequence)
+            outcomes += [(chunk.sequence, Internal(f"a decode step failed: {error}")) for chunk in chunks]
+        return outcomes
+
+    def _advance(self, chunks: list[Chunk]) -> list[Outcome]:
+        due = [chunk.sequence for chunk in chunks if chunk.completes]
+        logits = self._forward(chunks)
+        for chunk in chunks:
+            chunk.sequence.cached += chunk.rows
+        token_ids = sample(logits, [sequence.sampler for sequence in due])
+        return [self._accept(sequence, token_id) for sequence, token_id in zip(due, token_ids, strict=True)]
+
+    def _accept(self, sequence: Sequence, token_id: int | None) -> Outcome:
+        sequence.embeddings = None
+        if token_id is None:
+            self.scheduler.remove(sequence)
+            message = "the prompt drives the model to values that are not finite"
+            return sequence, InvalidArgument(message, reason="OUTPUT_NOT_FINITE")
+        previous_token_at = sequence.last_token_at
+        event = sequence.accept(token_id, self._end_tokens)
+        metrics.count_token(sequence, event, previous_token_at)
+        if event.finish:
+            self.scheduler.remove(sequence)
+        return sequence, event
+
+    def _forward(self, chunks: list[Chunk]) -> Tensor:
+        """Logits `(chunks that complete, vocabulary)`."""
+        spans, logit_rows, rows = [], [], 0
+        for chunk in chunks:
+            slots = chunk.sequence.slots
+            assert slots is not None, "a scheduled sequence has its slots"
+            spans.append(Span(chunk.rows, slots.start, chunk.sequence.cached))
+            rows += chunk.rows
+            if chunk.completes:
+                logit_rows.append(rows - 1)
+        return self.model.forward(self._embeddings(chunks), spans, logit_rows, self.cache)
+
+    def _embeddings(self, chunks: list[Chunk]) -> Tensor:
+        """`(rows, hidden)`: the scheduler lays decoding sequences first, so their tokens are looked up together."""
+        last = [chunk.sequence.generated[-1] for chunk in chunks if not chunk.sequence.is_prefilling]
+        parts = [self.model.embed(last)] if last else []
+        for chunk in chunks:
+            sequence = chunk.sequence
+            if sequence.is_prefilling:
+                if sequence.embeddings is None:
+                    sequence.embeddings = self._prompt_embeddings(sequence)
+                parts.append(sequence.embeddings[sequence.cached : sequence.cached + chunk.rows])
+        return torch.cat(parts)
+
+    def _prompt_embeddings(self, sequence: Sequence) -> Tensor:
+        """`(prompt tokens, hidden)`, with those of audio in the places of their placeholders."""
+        embeddings = self.model.embed(sequence.request.token_ids)
+        for span in sequence.request.audio:
+            end = span.start + len(span.embeddings)
+            embeddings[span.start : end] = torch.tensor(span.embeddings)
+        return embeddings

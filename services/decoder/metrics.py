@@ -1,0 +1,46 @@
+"""Prometheus metrics of the decoder, under the names that vLLM gave them."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.decoder.engine import TokenEvent
+from services.decoder.kv_cache import KVCache
+from services.decoder.scheduler import Scheduler
+from services.decoder.sequence import Sequence
+
+_PREFIX = "auricle_decoder_"
+
+RUNNING = Gauge(f"{_PREFIX}num_requests_running", "Requests that decode now.")
+WAITING = Gauge(f"{_PREFIX}num_requests_waiting", "Requests that wait for a place.")
+KV_USAGE = Gauge(f"{_PREFIX}kv_cache_usage_perc", "Reserved part of the KV cache, 0 to 1.")
+FIRST_TOKEN_SECONDS = Histogram(
+    f"{_PREFIX}time_to_first_token_seconds",
+    "From a request's arrival to its first token.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60),
+)
+TOKEN_SECONDS = Histogram(
+    f"{_PREFIX}inter_token_latency_seconds",
+    "From one token of a request to its next.",
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+PROMPT_TOKENS = Counter(f"{_PREFIX}prompt_tokens_total", "Prompt tokens computed.")
+GENERATED_TOKENS = Counter(f"{_PREFIX}generation_tokens_total", "Tokens generated.")
+SUCCESSES = Counter(f"{_PREFIX}request_success_total", "Answers that came to their end.", ["finish_reason"])
+
+
+def publish_load(scheduler: Scheduler, cache: KVCache) -> None:
+    """Set the gauges."""
+    RUNNING.set(len(scheduler.running))
+    WAITING.set(len(scheduler.waiting))
+    KV_USAGE.set(cache.used_tokens / cache.capacity_tokens)
+
+
+def count_token(sequence: Sequence, event: TokenEvent, previous_token_at: float) -> None:
+    """Count a token that the sequence just accepted; `previous_token_at` is 0 for its first."""
+    GENERATED_TOKENS.inc()
+    if previous_token_at:
+        TOKEN_SECONDS.observe(sequence.last_token_at - previous_token_at)
+    else:
+        PROMPT_TOKENS.inc(sequence.prompt_tokens)
+        FIRST_TOKEN_SECONDS.observe(sequence.first_token_at - sequence.request.arrival)
+    if event.finish:
+        SUCCESSES.labels(event.finish.reason.value).inc()

@@ -1,0 +1,197 @@
+"""The language model of Qwen2-Audio, as plain tensors over packed tokens.
+
+Computes what `Qwen2ForCausalLM` of transformers computes. The tokens of all sequences of a step stand in one matrix:
+linear layers run over all of them at once, attention runs within each sequence over its own keys and values, and the
+head runs only for the rows whose next token is wanted. Runs on the CPU in fp32; other dtypes follow the same code,
+and CUDA is untried.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Qwen2Config
+
+from services.decoder.kv_cache import KVCache
+
+
+@dataclass(frozen=True)
+class Span:
+    """The rows of one sequence in a step, and where its keys and values lie.
+
+    Attributes:
+        rows: tokens of this sequence in the step.
+        start: the sequence's first slot in the cache.
+        past: tokens of the sequence that are in the cache already.
+    """
+
+    rows: int
+    start: int
+    past: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    input_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+    @classmethod
+    def take(cls, take: Callable[[str], Tensor], prefix: str) -> "_Layer":
+        def fused(*names: str) -> Tensor:
+            return torch.cat([take(prefix + name) for name in names])
+
+        return cls(
+            input_norm=take(f"{prefix}input_layernorm.weight"),
+            qkv=fused(*(f"self_attn.{name}_proj.weight" for name in "qkv")),
+            qkv_bias=fused(*(f"self_attn.{name}_proj.bias" for name in "qkv")),
+            out=take(f"{prefix}self_attn.o_proj.weight"),
+            mlp_norm=take(f"{prefix}post_attention_layernorm.weight"),
+            gate_up=fused("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+            down=take(f"{prefix}mlp.down_proj.weight"),
+        )
+
+
+class Qwen2Model:
+    """Weights and forward pass.
+
+    Args:
+        config: the text part of the checkpoint's config.
+        weights: tensors named as in `Qwen2ForCausalLM`; emptied while they are read, so that none is held twice.
+        context_tokens: longest sequence.
+        dtype: to compute in.
+        device: to compute on.
+
+    Raises:
+        ValueError: the config asks for something that this forward pass has not.
+    """
+
+    def __init__(
+        self,
+        config: Qwen2Config,
+        weights: dict[str, Tensor],
+        context_tokens: int,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ) -> None:
+        _check(config)
+
+        def take(name: str) -> Tensor:
+            return weights.pop(name).to(device, dtype)
+
+        self.config = config
+        self.device = device
+        self.heads: int = config.num_attention_heads
+        self.kv_heads: int = config.num_key_value_heads or config.num_attention_heads
+        self.head_width = head_width(config)
+        self._embedding = take("model.embed_tokens.weight")
+        self._head = take("lm_head.weight")
+        self._norm = take("model.norm.weight")
+        self._layers = [_Layer.take(take, f"model.layers.{index}.") for index in range(config.num_hidden_layers)]
+        self._cos, self._sin = _rotary_table(config, context_tokens, dtype, device)
+
+    def embed(self, token_ids: Sequence[int]) -> Tensor:
+        """`(tokens, hidden)`, owned by the caller."""
+        return functional.embedding(torch.tensor(token_ids, device=self.device), self._embedding)
+
+    def forward(self, hidden: Tensor, spans: list[Span], logit_rows: list[int], cache: KVCache) -> Tensor:
+        """One step of several sequences; their keys and values are added to the cache.
+
+        Args:
+            hidden: `(rows, hidden)` embeddings, the rows of one span after those of the one before.
+            spans: how the rows belong to sequences.
+            logit_rows: rows whose next token is wanted.
+            cache: holds the slots that the spans name.
+
+        Returns:
+            `(len(logit_rows), vocabulary)` logits, float32.
+        """
+        positions = _indices([range(s.past, s.past + s.rows) for s in spans], hidden.device)
+        slots = _indices([range(s.start + s.past, s.start + s.past + s.rows) for s in spans], hidden.device)
+        rotation = self._cos[positions], self._sin[positions]
+        masks = [self._mask(span, hidden) for span in spans]
+        for index, layer in enumerate(self._layers):
+            rotated = self._project(layer, self._rms(hidden, layer.input_norm), rotation)
+            cache.write(index, slots, rotated[:, self.heads :])
+            attended = self._attend(rotated[:, : self.heads], index, spans, masks, cache)
+            hidden = hidden + functional.linear(attended, layer.out)
+            hidden = hidden + self._mlp(layer, self._rms(hidden, layer.mlp_norm))
+        wanted = self._rms(hidden[logit_rows], self._norm)
+        return functional.linear(wanted, self._head).float()
+
+    def _project(self, layer: _Layer, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Queries, keys and values `(rows, heads + 2 * kv_heads, head_width)`; the first two are rotated."""
+        packed = functional.linear(hidden, layer.qkv, layer.qkv_bias).unflatten(1, (-1, self.head_width))
+        turned = packed[:, : self.heads + self.kv_heads]
+        cos, sin = rotation
+        turned.copy_(torch.addcmul(turned * cos, turned.roll(self.head_width // 2, -1), sin))
+        return packed
+
+    def _attend(
+        self, queries: Tensor, layer: int, spans: list[Span], masks: list[Tensor | None], cache: KVCache
+    ) -> Tensor:
+        """`(rows, heads, head_width)` to `(rows, heads * head_width)`, each span over its own sequence."""
+        attended = []
+        for span, mask, query in zip(spans, masks, queries.split([s.rows for s in spans]), strict=True):
+            keys, values = cache.read(layer, span.start, span.past + span.rows)
+            # The queries that share a key head become rows of one attention, so keys are never repeated (GQA).
+            grouped = query.unflatten(1, (self.kv_heads, -1)).transpose(0, 1).flatten(1, 2)
+            out = functional.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)[0]
+            attended.append(out.unflatten(1, (span.rows, -1)).transpose(0, 1).flatten(1))
+        return torch.cat(attended)
+
+    def _mask(self, span: Span, hidden: Tensor) -> Tensor | None:
+        """Additive causal mask `(rows * group, past + rows)`; a single row sees everything and needs none."""
+        if span.rows == 1:
+            return None
+        mask = torch.full((span.rows, span.past + span.rows), -torch.inf, dtype=hidden.dtype, device=hidden.device)
+        return mask.triu_(span.past + 1).repeat_interleave(self.heads // self.kv_heads, 0)
+
+    def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
+        gate, up = functional.linear(hidden, layer.gate_up).chunk(2, -1)
+        return functional.linear(functional.silu(gate) * up, layer.down)
+
+    def _rms(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        return functional.rms_norm(hidden, weight.shape, weight, self.config.rms_norm_eps)
+
+
+def head_width(config: Qwen2Config) -> int:
+    """Width of an attention head."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _check(config: Qwen2Config) -> None:
+    if _rope(config).get("rope_type") != "default":
+        raise ValueError(f"rope parameters {_rope(config)} are not supported, only rope_type 'default'")
+    if config.hidden_act != "silu":
+        raise ValueError(f"hidden_act {config.hidden_act!r} is not supported, only 'silu'")
+    if set(config.layer_types or ["full_attention"]) != {"full_attention"}:
+        raise ValueError("sliding-window attention is not supported")
+
+
+def _rope(config: Qwen2Config) -> dict[str, Any]:
+    return dict(config.rope_parameters or {})
+
+
+def _rotary_table(config: Qwen2Config, tokens: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, each `(tokens, 1, head_width)`.
+
+    The first half of the sines is negated: turning x is then `x * cos + roll(x) * sin` with no concatenation.
+    """
+    width = head_width(config)
+    step_angles = 1.0 / _rope(config)["rope_theta"] ** (torch.arange(0, width, 2).float() / width)
+    angles = torch.arange(tokens).float()[:, None] * step_angles
+    cos, sin = angles.cos(), angles.sin()
+    table = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    return table[0][:, None].to(device, dtype), table[1][:, None].to(device, dtype)
+
+
+def _indices(ranges: list[range], device: torch.device) -> Tensor:
+    return torch.tensor([index for indices in ranges for index in indices], device=device)

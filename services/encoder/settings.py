@@ -1,0 +1,35 @@
+"""How the encoder is served: what goes into Triton's config.pbtxt beside the model's own dimensions."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import Settings
+
+
+class EncoderSettings(Settings):
+    """Read from AURICLE_ENCODER_... when an encoder is published."""
+
+    model_config = SettingsConfigDict(env_prefix="AURICLE_ENCODER_", frozen=True, extra="ignore")
+
+    device: Literal["cpu", "gpu"] = Field(
+        default="cpu", description="where the instances run; gpu spreads them over all GPUs"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="precision of the weights and the computing; embeddings leave in float32 in any case",
+    )
+    instances: int = Field(default=1, ge=1, le=64, description="instances on the CPU, or on each GPU")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="CPU threads of an instance; 0 leaves it to OMP_NUM_THREADS"
+    )
+    max_batch_size: int = Field(default=16, ge=1, le=256, description="clips encoded together")
+    max_queue_delay_us: int = Field(
+        default=0, ge=0, le=100_000, description="time a clip waits for company when one is idle"
+    )
+    max_queue_size: int = Field(default=128, ge=1, description="clips that wait; further ones are refused")
+    queue_timeout_seconds: float = Field(default=30.0, gt=0, description="longest wait of a clip; then it is refused")
+    served_versions: tuple[int, ...] = Field(
+        default=(), description="versions to serve; none given serves the latest alone"
+    )

@@ -1,0 +1,112 @@
+"""The gateway's composition root."""
+
+import asyncio
+from typing import Protocol
+
+import grpc
+
+from auricle.v1 import assistant_pb2, assistant_pb2_grpc
+from services.common.auth import ApiKeyInterceptor, KeyFile
+from services.common.channels import connect
+from services.common.server import Service
+from services.gateway.audio_store import AudioStore, StoreLimits
+from services.gateway.chats import Chats
+from services.gateway.servicer import AssistantServicer
+from services.gateway.settings import GatewaySettings
+from services.gateway.status import Check, StatusBoard, encoder_check, grpc_check
+from services.gateway.validation import ChatLimits
+from services.pipeline import hearing, model_watch
+from services.pipeline.decoder_client import DecoderClient
+from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
+from services.pipeline.encoder_client import EncoderClient
+from services.pipeline.hearing import HearingLimits, Listener
+from services.pipeline.model_watch import ModelWatch
+from services.pipeline.pipeline import Pipeline
+from services.pipeline.preprocess_client import PreprocessClient
+
+FULL_NAME = assistant_pb2.DESCRIPTOR.services_by_name["AssistantService"].full_name
+
+
+class Encoder(hearing.Encoder, model_watch.DescribesEncoder, Protocol):
+    """What the gateway needs of EncoderClient."""
+
+    async def close(self) -> None: ...
+
+
+def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Service:
+    """The gateway as a Service. Call it inside a running event loop; tests bring their own encoder."""
+    encoder = encoder or EncoderClient(settings.encoder_address, tls_ca=settings.services_ca)
+    preprocess_channel = _connect(settings, settings.preprocess_address)
+    decoder_channel = _connect(settings, settings.decoder_address)
+    decoder = DecoderClient(decoder_channel)
+    cache = _cache(settings)
+    models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
+    listener = Listener(PreprocessClient(preprocess_channel), encoder, cache, _hearing_limits(settings))
+    store = AudioStore(settings.store_url, _store_limits(settings))
+    limits = ChatLimits(settings.max_audio_parts, settings.max_inline_bytes)
+    checks: dict[str, Check] = {
+        "preprocess": grpc_check(preprocess_channel, "preprocess"),
+        "encoder": encoder_check(encoder),
+        "decoder": grpc_check(decoder_channel, "decoder"),
+    }
+    if cache:
+        checks["cache"] = cache.check
+    servicer = AssistantServicer(
+        Chats(Pipeline(listener, decoder, models), store, limits, settings.max_concurrent_chats),
+        store,
+        StatusBoard(models, checks),
+        limits,
+        settings.max_concurrent_uploads,
+    )
+    sweeper: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        models.start()
+        sweeper.append(asyncio.create_task(store.sweep_regularly(settings.upload_sweep_seconds)))
+
+    async def close() -> None:
+        for task in sweeper:
+            task.cancel()
+        await models.close()
+        if cache:
+            await cache.close()
+        await encoder.close()
+        await preprocess_channel.close()
+        await decoder_channel.close()
+
+    return Service(
+        name="gateway",
+        full_names=[FULL_NAME],
+        register=lambda server: assistant_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server),
+        start=start,
+        close=close,
+        interceptors=[ApiKeyInterceptor(KeyFile(settings.api_keys_file))] if settings.api_keys_file else [],
+    )
+
+
+def _connect(settings: GatewaySettings, address: str) -> grpc.aio.Channel:
+    return connect(address, max_message_bytes=settings.max_message_bytes, tls_ca=settings.services_ca)
+
+
+def _cache(settings: GatewaySettings) -> EmbeddingCache | None:
+    if settings.redis_url is None:
+        return None
+    limits = CacheLimits(
+        max_bytes=settings.cache_max_bytes,
+        ttl_seconds=settings.cache_ttl_seconds,
+        lookup_timeout_seconds=settings.cache_lookup_timeout_seconds,
+    )
+    return EmbeddingCache(settings.redis_url, limits)
+
+
+def _hearing_limits(settings: GatewaySettings) -> HearingLimits:
+    # All embeddings of a request travel in one message, beside its texts.
+    return HearingLimits(
+        parts=settings.part_concurrency,
+        windows=settings.encode_concurrency,
+        embedding_bytes=settings.max_message_bytes * 3 // 4,
+    )
+
+
+def _store_limits(settings: GatewaySettings) -> StoreLimits:
+    return StoreLimits(settings.upload_max_bytes, settings.upload_quota_bytes, settings.upload_ttl_seconds)

@@ -1,0 +1,84 @@
+"""What the gateway reads from its environment, as AURICLE_GATEWAY_..."""
+
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.auth import KeyFile
+from services.common.settings import (
+    DECODER_PORT,
+    ENCODER_GRPC_PORT,
+    GATEWAY_METRICS_PORT,
+    GATEWAY_PORT,
+    PREPROCESS_PORT,
+    ServerSettings,
+)
+
+
+def _local_store() -> str:
+    return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
+
+
+class GatewaySettings(ServerSettings):
+    """Settings of the gateway."""
+
+    model_config = SettingsConfigDict(env_prefix="AURICLE_GATEWAY_", frozen=True, extra="ignore")
+
+    port: int = Field(GATEWAY_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one")
+    metrics_port: int = Field(GATEWAY_METRICS_PORT, ge=0, le=65535, description="Prometheus port; 0 serves no metrics")
+
+    preprocess_address: str = Field(f"127.0.0.1:{PREPROCESS_PORT}", description="host:port of preprocess")
+    encoder_address: str = Field(f"127.0.0.1:{ENCODER_GRPC_PORT}", description="host:port of Triton's gRPC")
+    decoder_address: str = Field(f"127.0.0.1:{DECODER_PORT}", description="host:port of the decoder")
+    services_ca: Path | None = Field(None, description="PEM CA of the services; with it calls to them are encrypted")
+    api_keys_file: Path | None = Field(None, description="keys that are let in; without it everybody is")
+
+    redis_url: str | None = Field(None, description="Redis of the embedding cache; without it nothing is cached")
+    cache_max_bytes: int = Field(512 * 2**20, ge=2**20, description="embeddings kept in Redis")
+    cache_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an embedding after its last use")
+    cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
+
+    store_url: str = Field(default_factory=_local_store, description="uploads: file://, s3://, gs://, az://, memory://")
+    upload_max_bytes: int = Field(2**30, ge=1, description="largest upload")
+    upload_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an upload")
+    upload_quota_bytes: int = Field(10 * 2**30, ge=1, description="uploads of one tenant together")
+    upload_sweep_seconds: float = Field(300.0, gt=0, description="how often expired uploads are removed")
+    max_concurrent_uploads: int = Field(16, ge=1, description="uploads in progress; further ones are refused")
+
+    max_audio_parts: int = Field(16, ge=1, le=256, description="audio parts in one request")
+    max_inline_bytes: int = Field(32 * 2**20, ge=1, description="bytes of one inline audio")
+    max_concurrent_chats: int = Field(64, ge=1, description="chats in progress; further ones are refused")
+    part_concurrency: int = Field(4, ge=1, description="audio parts of a request that are preprocessed side by side")
+    encode_concurrency: int = Field(8, ge=1, description="windows of a request that are encoded side by side")
+    model_check_seconds: float = Field(
+        10.0, gt=0, description="how often encoder and decoder are asked what they serve"
+    )
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _keys_can_be_read(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                KeyFile(path)
+            except OSError as error:
+                raise ValueError(f"cannot be read: {error.strerror}") from None
+        return path
+
+    @field_validator("store_url")
+    @classmethod
+    def _store_is_known(cls, url: str) -> str:
+        try:
+            obstore.parse_scheme(url)
+        except BaseError:
+            raise ValueError("no kind of store that is known") from None
+        return url
+
+    @model_validator(mode="after")
+    def _inline_audio_fits_a_message(self) -> "GatewaySettings":
+        # Slightly too large a clip must reach the gateway's own check, which tells the caller what to do.
+        if self.max_inline_bytes * 5 // 4 > self.max_message_bytes:
+            raise ValueError("max_message_bytes must be at least a quarter larger than max_inline_bytes")
+        return self

@@ -1,0 +1,118 @@
+"""Which model answers, and whether everything behind the gateway is well."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.common.errors import AuricleError, FailedPrecondition, Unavailable, from_rpc_error
+from services.pipeline.encoder_client import EncoderInfo
+from services.pipeline.model_watch import ModelWatch, ServedModel
+
+CHECK_TIMEOUT_SECONDS = 1.0
+
+# Asks a service; returns what it serves, for people, and raises AuricleError when it is not well.
+Check = Callable[[], Awaitable[str]]
+
+
+class DescribesEncoder(Protocol):
+    """The part of EncoderClient that is needed here."""
+
+    async def describe(self) -> EncoderInfo: ...
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    """State of one service behind the gateway; `detail` says what it serves or why it is not ready."""
+
+    service: str
+    ready: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class PlatformStatus:
+    """State of the platform; `model` is None while nobody knows it."""
+
+    model: ServedModel | None
+    peers: list[PeerStatus]
+
+    @property
+    def ready(self) -> bool:
+        """True when every service is well and both halves of the model match."""
+        return self.model is not None and all(peer.ready for peer in self.peers)
+
+
+class StatusBoard:
+    """Asks every service at once, each for a short time.
+
+    Args:
+        models: knows the served model.
+        checks: by service, in the order of the path.
+    """
+
+    def __init__(self, models: ModelWatch, checks: Mapping[str, Check]) -> None:
+        self._models = models
+        self._checks = checks
+
+    async def status(self) -> PlatformStatus:
+        """The platform's state now; never raises for a service that is not well."""
+        checks = asyncio.gather(*(self._peer(service, check) for service, check in self._checks.items()))
+        model, peers = await asyncio.gather(self._model(), checks)
+        if isinstance(model, ServedModel):
+            return PlatformStatus(model, peers)
+        if isinstance(model, FailedPrecondition):
+            peers = [
+                replace(peer, ready=False, detail=model.message) if peer.service in ("encoder", "decoder") else peer
+                for peer in peers
+            ]
+        return PlatformStatus(None, peers)
+
+    async def _model(self) -> ServedModel | AuricleError:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                return await self._models.current()
+        except AuricleError as error:
+            return error
+        except TimeoutError:
+            return Unavailable("the model is not known now")
+
+    async def _peer(self, service: str, check: Check) -> PeerStatus:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                return PeerStatus(service, True, await check())
+        except AuricleError as error:
+            return PeerStatus(service, False, error.message)
+        except TimeoutError:
+            return PeerStatus(service, False, f"no answer in {CHECK_TIMEOUT_SECONDS:g} s")
+
+
+def grpc_check(channel: grpc.aio.Channel, service: str) -> Check:
+    """Asks the service's gRPC health."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    async def check() -> str:
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service) from error
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unavailable(f"{service} is starting or draining")
+        return "serving"
+
+    return check
+
+
+def encoder_check(encoder: DescribesEncoder) -> Check:
+    """Asks the encoder which version it serves."""
+
+    async def check() -> str:
+        info = await encoder.describe()
+        if not info.ready:
+            raise Unavailable("the encoder is not ready")
+        return f"version {info.version}"
+
+    return check

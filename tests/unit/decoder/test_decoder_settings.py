@@ -1,0 +1,30 @@
+"""Settings come from the environment, and every mistake is told."""
+
+import pytest
+
+from services.common.settings import load
+from services.decoder.settings import DecoderSettings
+
+pytestmark = pytest.mark.unit
+
+
+def test_defaults_serve_the_embedded_model_on_the_decoders_port() -> None:
+    settings = load(DecoderSettings)
+    assert (settings.checkpoint, settings.port, settings.metrics_port) == ("auricle-mini", 8402, 8412)
+    assert settings.max_message_bytes == 128 * 2**20
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"DTYPE": "fp8", "THREADS": "0", "DEVICE": "tpu", "MAX_RUNNING": "x"}.items():
+        monkeypatch.setenv(f"AURICLE_DECODER_{name}", value)
+    with pytest.raises(SystemExit):
+        load(DecoderSettings)
+    told = capsys.readouterr().err
+    assert all(name in told for name in ("DTYPE", "THREADS", "DEVICE", "MAX_RUNNING"))
+
+
+def test_a_step_holds_every_running_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AURICLE_DECODER_MAX_RUNNING", "64")
+    monkeypatch.setenv("AURICLE_DECODER_STEP_TOKENS", "32")
+    with pytest.raises(SystemExit):
+        load(DecoderSettings)

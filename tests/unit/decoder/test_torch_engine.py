@@ -1,0 +1,176 @@
+"""The engine behind its thread: places, queues, slow readers, deadlines, and its end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from services.common.errors import AuricleError, DeadlineExceeded, ResourceExhausted, Unavailable
+from services.common.generation import GenerationParams
+from services.decoder.engine import EngineRequest, FinishReason
+from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
+from services.qwen2_audio.config import CheckpointError
+from services.qwen2_audio.weights import Checkpoint
+
+pytestmark = pytest.mark.unit
+
+LONG = 4000  # tokens; seconds of work
+MakeEngine = Callable[..., TorchEngine]
+
+
+def metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"auricle_decoder_{name}", labels) or 0.0
+
+
+def counted() -> list[float]:
+    return [
+        metric("generation_tokens_total"),
+        metric("prompt_tokens_total"),
+        metric("request_success_total", finish_reason="length"),
+        metric("time_to_first_token_seconds_count"),
+        metric("inter_token_latency_seconds_count"),
+    ]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - metrics have no event
+            await asyncio.sleep(0.002)
+
+
+def request(max_output_tokens: int = 5, deadline_seconds: float = 60, **params: Any) -> EngineRequest:
+    now = time.monotonic()
+    given = GenerationParams(max_output_tokens=max_output_tokens, **params)
+    return EngineRequest([1, 2, 3], (), given, arrival=now, deadline=now + deadline_seconds)
+
+
+async def tokens_of(engine: TorchEngine, asked: EngineRequest) -> list[int]:
+    return [token async for event in engine.generate(asked) for token in event.token_ids]
+
+
+@pytest.fixture
+async def make_engine(checkpoint: Checkpoint, tokenizer: Any) -> AsyncIterator[MakeEngine]:
+    engines = []
+
+    def make(**config: Any) -> TorchEngine:
+        # Without end tokens, answers are exactly as long as asked for.
+        engines.append(TorchEngine(checkpoint, tokenizer, frozenset(), TorchEngineConfig(threads=1, **config)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        await engine.close()
+
+
+async def test_context_and_width_are_those_of_checkpoint_and_cache(make_engine: MakeEngine) -> None:
+    assert make_engine().context_tokens == 8192
+    assert make_engine(kv_cache_tokens=500).context_tokens == 500
+    assert make_engine(context_tokens=100).context_tokens == 100
+    assert make_engine().hidden_size == 64
+
+
+async def test_an_answer_is_streamed_and_counted(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    await engine.start()
+    before = counted()
+    events = [event async for event in engine.generate(request(7))]
+    assert [len(event.token_ids) for event in events] == [1] * 7
+    finish = events[-1].finish
+    assert finish is not None
+    assert finish.reason is FinishReason.LENGTH
+    assert [b - a for a, b in zip(before, counted(), strict=True)] == [7, 3, 1, 1, 6]
+
+
+async def test_closing_the_stream_frees_the_place_at_once(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=1)
+    await engine.start()
+    stream = engine.generate(request(LONG))
+    await anext(stream)
+    await until(lambda: metric("num_requests_running") == 1)
+    assert metric("kv_cache_usage_perc") == pytest.approx((3 + LONG) / 16384)
+    await stream.aclose()
+    async with asyncio.timeout(1):
+        assert len(await tokens_of(engine, request(2))) == 2
+    await until(lambda: metric("num_requests_running") == 0)
+    assert metric("kv_cache_usage_perc") == 0
+
+
+async def test_cancelling_a_reader_frees_the_place(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    await engine.start()
+    readers = [asyncio.create_task(tokens_of(engine, request(LONG))) for _ in range(10)]
+    await until(lambda: metric("num_requests_running") == 10 or metric("kv_cache_usage_perc") > 0.9)
+    for reader in readers:
+        reader.cancel()
+    await until(lambda: metric("num_requests_running") + metric("num_requests_waiting") == 0)
+    assert metric("kv_cache_usage_perc") == 0
+    assert not engine._open
+
+
+async def test_past_its_bound_the_queue_refuses_and_says_when_to_retry(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=2, max_waiting=3)
+    await engine.start()
+    outcomes: list[Any] = await asyncio.gather(
+        *(tokens_of(engine, request(20)) for _ in range(8)), return_exceptions=True
+    )
+    refused = [outcome for outcome in outcomes if isinstance(outcome, ResourceExhausted)]
+    assert len(refused) == 3
+    assert refused[0].reason == "DECODER_QUEUE_FULL"
+    assert refused[0].retry_after_seconds
+    assert [len(outcome) for outcome in outcomes if outcome not in refused] == [20] * 5
+    assert len(await tokens_of(engine, request(3))) == 3
+
+
+async def test_a_reader_that_stops_reading_loses_its_place_and_holds_nothing(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_unread_tokens=10)
+    await engine.start()
+    stream = engine.generate(request(LONG))
+    await anext(stream)
+    await until(lambda: not engine._open)
+    await until(lambda: metric("kv_cache_usage_perc") == 0)
+    with pytest.raises(ResourceExhausted) as raised:
+        await anext(stream)
+    assert raised.value.reason == "READER_TOO_SLOW"
+
+
+async def test_a_deadline_that_passes_in_the_queue_or_while_running_ends_the_request(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=1)
+    await engine.start()
+    running = asyncio.create_task(tokens_of(engine, request(LONG, deadline_seconds=1)))
+    waiting = asyncio.create_task(tokens_of(engine, request(5, deadline_seconds=0.1)))
+    start = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await waiting
+    assert time.monotonic() - start > 0.09
+    assert not running.done()
+    with pytest.raises(DeadlineExceeded):
+        await running
+    await until(lambda: metric("num_requests_running") == 0)
+    assert len(await tokens_of(engine, request(5))) == 5
+
+
+async def test_closing_ends_open_requests_and_refuses_new_ones(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=1)
+    await engine.start()
+    streams = [asyncio.create_task(tokens_of(engine, request(LONG))) for _ in range(3)]
+    await until(lambda: len(engine._open) == 3)
+    await engine.close()
+    outcomes = await asyncio.gather(*streams, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    with pytest.raises(Unavailable):
+        await tokens_of(engine, request())
+
+
+async def test_an_engine_that_cannot_load_says_why(checkpoint: Checkpoint, make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (checkpoint.path / "model-00003-of-00003.safetensors").rename(checkpoint.path / "gone")
+    try:
+        with pytest.raises(CheckpointError, match="model-00003"):
+            await engine.start()
+    finally:
+        (checkpoint.path / "gone").rename(checkpoint.path / "model-00003-of-00003.safetensors")
+    with pytest.raises(AuricleError):
+        await tokens_of(engine, request())

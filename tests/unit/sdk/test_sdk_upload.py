@@ -1,0 +1,75 @@
+"""An upload is cut into messages that fit the contract, one chunk in memory at a time."""
+
+import io
+from typing import Any
+
+import pytest
+
+from auricle._upload import CHUNK_BYTES, upload_messages
+from auricle.v1 import assistant_pb2
+
+pytestmark = pytest.mark.unit
+
+
+CONFIG = assistant_pb2.UploadAudioConfig()
+
+
+def messages_of(stream: Any) -> tuple[list[Any], list[tuple[int, int | None]]]:
+    progress: list[tuple[int, int | None]] = []
+    return list(upload_messages(stream, CONFIG, lambda sent, total: progress.append((sent, total)))), progress
+
+
+def test_configuration_comes_first_then_chunks_within_the_limit() -> None:
+    data = bytes(range(256)) * 3000
+    (config, *chunks), progress = messages_of(io.BytesIO(data))
+    assert config.WhichOneof("request") == "config"
+    assert not config.config.HasField("raw_pcm")
+    assert b"".join(message.chunk for message in chunks) == data
+    assert all(1 <= len(message.chunk) <= CHUNK_BYTES <= 2**20 for message in chunks)
+    assert progress == [(262144, 768000), (524288, 768000), (768000, 768000)]
+
+
+def test_a_source_that_cannot_be_measured_has_no_total() -> None:
+    class Pipe:
+        def __init__(self) -> None:
+            self._data = io.BytesIO(b"abc")
+
+        def read(self, size: int) -> bytes:
+            return self._data.read(size)
+
+    assert messages_of(Pipe())[1] == [(3, None)]
+
+
+def test_progress_counts_from_where_a_file_stands() -> None:
+    file = io.BytesIO(b"skip this")
+    file.seek(5)
+    (_, chunk), progress = messages_of(file)
+    assert chunk.chunk == b"this"
+    assert progress == [(4, 4)]
+
+
+def test_nothing_is_read_ahead() -> None:
+    file = io.BytesIO(bytes(10 * CHUNK_BYTES))
+    messages = upload_messages(file, CONFIG, None)
+    for _ in range(3):
+        next(messages)
+    assert file.tell() == 2 * CHUNK_BYTES
+
+
+def test_empty_audio_is_refused_before_the_first_message() -> None:
+    with pytest.raises(ValueError, match="the audio is empty"):
+        next(upload_messages(io.BytesIO(), CONFIG, None))
+
+
+def test_text_files_are_refused() -> None:
+    with pytest.raises(TypeError, match='mode "rb"'):
+        next(upload_messages(io.StringIO("text"), CONFIG, None))  # type: ignore[arg-type]
+
+
+def test_a_source_that_has_nothing_yet_is_not_taken_for_finished() -> None:
+    class NonBlocking:
+        def read(self, size: int) -> None:
+            return None
+
+    with pytest.raises(TypeError, match="gave NoneType"):
+        next(upload_messages(NonBlocking(), CONFIG, None))  # type: ignore[arg-type]
