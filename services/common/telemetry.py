@@ -61,6 +61,9 @@ def setup_tracing(service: str) -> None:
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    # A stream that its caller leaves is closed by asyncio in another context, which the instrumentation reports as an
+    # error with a traceback; the span itself has ended well.
+    logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
 
 
 def trace_headers() -> dict[str, str]:

@@ -6,16 +6,12 @@ The description is written last and removed first: without it there is no record
 
 import asyncio
 import hashlib
-import json
-import re
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import obstore
-from google.protobuf import json_format
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
@@ -23,9 +19,8 @@ from auricle.v1 import audio_pb2
 from services.common import telemetry
 from services.common.errors import InvalidArgument, NotFound, Unavailable
 from services.gateway.quota import Account, Quota
+from services.gateway.stored_audio import ROOT, StoredAudio, is_name, new_name
 
-_NAME = re.compile(r"audios/([0-9a-f]{32})")
-_ROOT = "audios"
 # Parts of an upload to the store, and how many of them are in memory at once.
 _PART_BYTES = 5 * 2**20
 _PARTS_AT_ONCE = 2
@@ -38,24 +33,6 @@ class StoreLimits:
     upload_bytes: int
     quota_bytes: int
     ttl_seconds: float
-
-
-@dataclass(frozen=True)
-class StoredAudio:
-    """An uploaded recording.
-
-    Attributes:
-        name: "audios/{audio}", where {audio} is a random UUID in 32 hex digits.
-        sha256_hex: of its bytes.
-        raw_pcm: describes headerless samples; None for a file.
-        expire_time: when it is gone, in UTC.
-    """
-
-    name: str
-    size_bytes: int
-    sha256_hex: str
-    raw_pcm: audio_pb2.RawPcm | None
-    expire_time: datetime
 
 
 class AudioStore:
@@ -80,7 +57,7 @@ class AudioStore:
             ResourceExhausted: the tenant's quota is used up (UPLOAD_QUOTA_EXCEEDED).
             Unavailable: the store failed (STORE_UNAVAILABLE).
         """
-        name = f"{_ROOT}/{uuid.uuid4().hex}"
+        name = new_name()
         with _store_errors():
             async with self._quota.account(tenant) as account:
                 upload = _Upload(chunks, account, self._limits.upload_bytes)
@@ -94,7 +71,7 @@ class AudioStore:
                     )
                     expire_time = datetime.now(UTC) + timedelta(seconds=self._limits.ttl_seconds)
                     audio = StoredAudio(name, upload.size_bytes, upload.sha256.hexdigest(), raw_pcm, expire_time)
-                    await obstore.put_async(self._store, _path(tenant, name, "json"), _description(audio))
+                    await obstore.put_async(self._store, _path(tenant, name, "json"), audio.description())
                 except BaseException:
                     account.give_back(upload.size_bytes)
                     raise
@@ -107,12 +84,12 @@ class AudioStore:
             NotFound: there is none, it expired, or it is another tenant's (AUDIO_NOT_FOUND).
             Unavailable: the store failed (STORE_UNAVAILABLE).
         """
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise _not_found(name)
         with _store_errors():
             try:
                 found = await obstore.get_async(self._store, _path(tenant, name, "json"))
-                audio = _described(name, bytes(await found.bytes_async()))
+                audio = StoredAudio.described(name, bytes(await found.bytes_async()))
             except FileNotFoundError:
                 raise _not_found(name) from None
         if audio.expire_time <= datetime.now(UTC):
@@ -152,7 +129,7 @@ class AudioStore:
         """Remove what is older than its time to live, whoever left it; returns how many objects that were."""
         oldest = datetime.now(UTC) - timedelta(seconds=self._limits.ttl_seconds)
         with _store_errors():
-            objects = [meta async for batch in obstore.list(self._store, _ROOT) for meta in batch]
+            objects = [meta async for batch in obstore.list(self._store, ROOT) for meta in batch]
             expired = [meta["path"] for meta in objects if meta["last_modified"] < oldest]
             for path in sorted(expired, key=lambda path: not path.endswith(".json")):
                 await self._remove(path)
@@ -170,7 +147,7 @@ class AudioStore:
             await asyncio.sleep(interval_seconds)
 
     async def _stored_bytes(self, tenant: str) -> int:
-        batches = obstore.list(self._store, f"{_ROOT}/{tenant}")
+        batches = obstore.list(self._store, f"{ROOT}/{tenant}")
         return sum([meta["size"] async for batch in batches for meta in batch])
 
     async def _remove(self, path: str) -> None:
@@ -208,25 +185,8 @@ class _Upload:
 
 
 def _path(tenant: str, name: str, kind: str) -> str:
-    # Tenants and names are of small alphabets (services.common.auth, _NAME), so neither can leave its folder.
-    return f"{_ROOT}/{tenant}/{name.removeprefix(f'{_ROOT}/')}.{kind}"
-
-
-def _description(audio: StoredAudio) -> bytes:
-    fields = {
-        "size_bytes": audio.size_bytes,
-        "sha256": audio.sha256_hex,
-        "raw_pcm": json_format.MessageToDict(audio.raw_pcm) if audio.raw_pcm else None,
-        "expire_time": audio.expire_time.isoformat(),
-    }
-    return json.dumps(fields).encode()
-
-
-def _described(name: str, description: bytes) -> StoredAudio:
-    fields = json.loads(description)
-    raw_pcm = json_format.ParseDict(fields["raw_pcm"], audio_pb2.RawPcm()) if fields["raw_pcm"] else None
-    expire_time = datetime.fromisoformat(fields["expire_time"])
-    return StoredAudio(name, fields["size_bytes"], fields["sha256"], raw_pcm, expire_time)
+    # Tenants and names are of small alphabets (services.common.auth, is_name), so neither can leave its folder.
+    return f"{ROOT}/{tenant}/{name.removeprefix(f'{ROOT}/')}.{kind}"
 
 
 def _not_found(name: str) -> NotFound:

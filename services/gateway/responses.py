@@ -1,7 +1,7 @@
 """Answers and recordings as the contract tells them."""
 
 from auricle.v1 import assistant_pb2
-from services.gateway.audio_store import StoredAudio
+from services.gateway.stored_audio import StoredAudio
 from services.pipeline.hearing import HeardAudio
 from services.pipeline.pipeline import Answer
 

@@ -133,9 +133,10 @@ def _redis(config: PlatformConfig) -> ProcessSpec:
         "bind": HOST,
         "port": str(port),
         "dir": str(directory),
-        "appendonly": "yes",
-        "maxmemory-policy": "noeviction",
+        # It holds nothing but embeddings now, which can be made again; so nothing is written to the disk.
+        "appendonly": "no",
         "save": "",
+        "maxmemory-policy": "noeviction",
     }
     command = [str(get_binary_path())] + [part for key, value in options.items() for part in (f"--{key}", value)]
     return ProcessSpec("redis", command, dict(os.environ), lambda: redis_answers(port), stop_timeout_seconds=5)

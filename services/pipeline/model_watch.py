@@ -131,6 +131,9 @@ class ModelWatch:
         except (FailedPrecondition, Unavailable) as error:
             found = error
         except Exception as error:
+            if isinstance(error, TimeoutError) and isinstance(self._known, ServedModel):
+                # Slow is not gone: a busy service still serves what it served.
+                return
             found = Unavailable(f"the model's services do not describe themselves: {type(error).__name__}: {error}")
         if isinstance(found, Unavailable):
             found.retry_after_seconds = found.retry_after_seconds or RETRY_SECONDS
@@ -139,7 +142,7 @@ class ModelWatch:
 
     async def _served(self) -> ServedModel:
         """Asks until both answered or patience ends: a channel that lost its server tries again only now and then."""
-        last_error = Unavailable("the model's services do not answer")
+        last_error: Unavailable | None = None
         try:
             async with asyncio.timeout(self._patience_seconds):
                 while True:
@@ -150,6 +153,8 @@ class ModelWatch:
                         last_error = error
                     await asyncio.sleep(ASK_AGAIN_SECONDS)
         except TimeoutError:
+            if last_error is None:
+                raise
             raise last_error from None
 
     def _note_change(self, found: ServedModel | AuricleError) -> None:

@@ -128,6 +128,15 @@ async def test_a_half_that_does_not_answer_is_unavailable_with_a_time_to_retry(
     assert (await watched.watch.current()).name == "toy"
 
 
+async def test_a_half_too_busy_to_answer_is_taken_to_serve_what_it_served(watched: Watched) -> None:
+    await watched.watch.current()
+    watched.decoder.delay_seconds = 5
+    watched.watch.start()
+    await asyncio.sleep(0.5)
+    assert watched.decoder.asked > 1
+    assert (await watched.watch.current()).name == "toy"
+
+
 async def test_a_half_that_comes_up_while_it_is_asked_is_waited_for(watched: Watched) -> None:
     watched.encoder.error = Unavailable("gone")
     asked = asyncio.create_task(watched.watch.current())
