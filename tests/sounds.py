@@ -4,6 +4,7 @@ import struct
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,28 +109,36 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 def encode(samples: NDArray, rate_hz: int, form: Format) -> bytes:
     """A file of mono float32 samples, the same sound in every channel."""
-    layout = _LAYOUTS[form.channels]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "sound"
-        with av.open(str(path), "w", format=form.container, options=form.container_options) as container:
-            stream: Any = container.add_stream(
-                form.codec, rate=form.rate_hz, layout=layout, options=dict(form.codec_options)
-            )
-            for frame in _frames(np.tile(samples, (form.channels, 1)), rate_hz, layout, stream, form):
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+        write(path, [samples], rate_hz, form)
         return path.read_bytes()
 
 
-def _frames(planar: NDArray, rate_hz: int, layout: str, stream: Any, form: Format) -> Iterable[Any]:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planar, np.float32), format="fltp", layout=layout)
-    frame.sample_rate, frame.pts = rate_hz, 0
-    formats = stream.codec_context.codec.audio_formats
-    sample_format = formats[0].name if formats else stream.format.name
-    # Encoders without a frame length of their own (PCM) take any.
-    frame_size = stream.codec_context.frame_size or 4096
-    resampler = av.AudioResampler(sample_format, layout, form.rate_hz, frame_size)
-    return [*resampler.resample(frame), *resampler.resample(None)]
+def write(path: Path, blocks: Iterable[NDArray], rate_hz: int, form: Format) -> None:
+    """Write such a file block by block."""
+    layout = _LAYOUTS[form.channels]
+    with av.open(str(path), "w", format=form.container, options=form.container_options) as container:
+        stream: Any = container.add_stream(
+            form.codec, rate=form.rate_hz, layout=layout, options=dict(form.codec_options)
+        )
+        formats = stream.codec_context.codec.audio_formats
+        sample_format = formats[0].name if formats else stream.format.name
+        # Encoders without a frame length of their own (PCM) take any.
+        frame_size = stream.codec_context.frame_size or 4096
+        resampler = av.AudioResampler(sample_format, layout, form.rate_hz, frame_size)
+        position = 0
+        for block in blocks:
+            planar = np.ascontiguousarray(np.tile(block, (form.channels, 1)), np.float32)
+            frame = av.AudioFrame.from_ndarray(planar, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate_hz, position
+            frame.time_base = Fraction(1, rate_hz)
+            position += len(block)
+            for ready in resampler.resample(frame):
+                container.mux(stream.encode(ready))
+        for ready in resampler.resample(None):
+            container.mux(stream.encode(ready))
+        container.mux(stream.encode(None))
 
 
 def wav(

@@ -30,11 +30,10 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
-        self.heads = heads
         self.capacity_tokens = capacity_tokens
         # Keys and values of a layer stand in one tensor, keys first, so that a step writes both with one copy.
-        shape = (layers, 2 * heads, capacity_tokens, head_width)
-        self._slots = torch.empty(shape, dtype=dtype, device=device)
+        self._slots = torch.empty((layers, 2, heads, capacity_tokens, head_width), dtype=dtype, device=device)
+        self._by_layer = self._slots.flatten(1, 2).unbind(0)
         # Free runs by their start; neighbors are always merged.
         self._free: dict[int, int] = {0: capacity_tokens}
 
@@ -64,9 +63,12 @@ class KVCache:
 
     def write(self, layer: int, slots: Tensor, keys_and_values: Tensor) -> None:
         """Store `(rows, 2 * heads, head_width)`, keys first, at `slots` (rows,)."""
-        self._slots[layer].index_copy_(1, slots, keys_and_values.transpose(0, 1))
+        self._by_layer[layer].index_copy_(1, slots, keys_and_values.transpose(0, 1))
 
-    def read(self, layer: int, start: int, tokens: int) -> tuple[Tensor, Tensor]:
-        """Views of the keys and the values, each `(heads, tokens, head_width)`, from slot `start` on."""
-        run = self._slots[layer, :, start : start + tokens]
-        return run[: self.heads], run[self.heads :]
+    def views(self, start: int, tokens: int) -> list[tuple[Tensor, Tensor]]:
+        """For each layer the keys and the values from slot `start` on, each `(1, heads, tokens, head_width)`.
+
+        They are views: what is written later is seen in them.
+        """
+        run = self._slots[:, :, :, start : start + tokens]
+        return list(zip(run[:, 0:1].unbind(0), run[:, 1:2].unbind(0), strict=True))

@@ -34,6 +34,15 @@ class Span:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What the rows of one sequence attend to: under which mask, and keys and values of each layer."""
+
+    rows: int
+    mask: Tensor | None
+    keys_and_values: list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
 class _Layer:
     input_norm: Tensor
     qkv: Tensor
@@ -113,14 +122,14 @@ class Qwen2Model:
         Returns:
             `(len(logit_rows), vocabulary)` logits, float32.
         """
-        positions = _indices([range(s.past, s.past + s.rows) for s in spans], hidden.device)
-        slots = _indices([range(s.start + s.past, s.start + s.past + s.rows) for s in spans], hidden.device)
+        positions = _indices([range(s.past, s.past + s.rows) for s in spans], self.device)
+        slots = _indices([range(s.start + s.past, s.start + s.past + s.rows) for s in spans], self.device)
         rotation = self._cos[positions], self._sin[positions]
-        masks = [self._mask(span, hidden) for span in spans]
+        seen = [_Seen(s.rows, self._mask(s, hidden), cache.views(s.start, s.past + s.rows)) for s in spans]
         for index, layer in enumerate(self._layers):
-            rotated = self._project(layer, self._rms(hidden, layer.input_norm), rotation)
-            cache.write(index, slots, rotated[:, self.heads :])
-            attended = self._attend(rotated[:, : self.heads], index, spans, masks, cache)
+            packed = self._project(layer, self._rms(hidden, layer.input_norm), rotation)
+            cache.write(index, slots, packed[:, self.heads :])
+            attended = self._attend(packed[:, : self.heads], index, seen)
             hidden = hidden + functional.linear(attended, layer.out)
             hidden = hidden + self._mlp(layer, self._rms(hidden, layer.mlp_norm))
         wanted = self._rms(hidden[logit_rows], self._norm)
@@ -134,18 +143,18 @@ class Qwen2Model:
         turned.copy_(torch.addcmul(turned * cos, turned.roll(self.head_width // 2, -1), sin))
         return packed
 
-    def _attend(
-        self, queries: Tensor, layer: int, spans: list[Span], masks: list[Tensor | None], cache: KVCache
-    ) -> Tensor:
-        """`(rows, heads, head_width)` to `(rows, heads * head_width)`, each span over its own sequence."""
+    def _attend(self, queries: Tensor, layer: int, seen: list[_Seen]) -> Tensor:
+        """`(rows, heads, head_width)` to `(rows, heads * head_width)`, each sequence over what it has seen."""
+        # The queries that share a key head are rows of one attention, so that keys are never repeated (GQA).
+        grouped = queries.unflatten(1, (self.kv_heads, -1)).split([own.rows for own in seen])
         attended = []
-        for span, mask, query in zip(spans, masks, queries.split([s.rows for s in spans]), strict=True):
-            keys, values = cache.read(layer, span.start, span.past + span.rows)
-            # The queries that share a key head become rows of one attention, so keys are never repeated (GQA).
-            grouped = query.unflatten(1, (self.kv_heads, -1)).transpose(0, 1).flatten(1, 2)
-            out = functional.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)[0]
-            attended.append(out.unflatten(1, (span.rows, -1)).transpose(0, 1).flatten(1))
-        return torch.cat(attended)
+        for own, query in zip(seen, grouped, strict=True):
+            keys, values = own.keys_and_values[layer]
+            if own.rows > 1:
+                query = query.transpose(0, 1).flatten(1, 2)[None]
+            out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=own.mask)
+            attended.append(out if own.rows == 1 else out[0].unflatten(1, (own.rows, -1)).transpose(0, 1))
+        return torch.cat(attended).flatten(1)
 
     def _mask(self, span: Span, hidden: Tensor) -> Tensor | None:
         """Additive causal mask `(rows * group, past + rows)`; a single row sees everything and needs none."""
@@ -193,5 +202,5 @@ def _rotary_table(config: Qwen2Config, tokens: int, dtype: torch.dtype, device: 
     return table[0][:, None].to(device, dtype), table[1][:, None].to(device, dtype)
 
 
-def _indices(ranges: list[range], device: torch.device) -> Tensor:
+def _indices(ranges: list[range], device: str) -> Tensor:
     return torch.tensor([index for indices in ranges for index in indices], device=device)

@@ -9,7 +9,10 @@ from services.common.settings import Settings
 
 
 class EncoderSettings(Settings):
-    """Read from AURICLE_ENCODER_... when an encoder is published."""
+    """Read from AURICLE_ENCODER_... when an encoder is published.
+
+    `device="gpu"` follows Triton's documentation and has not been run: no machine of the project had a GPU.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_ENCODER_", frozen=True, extra="ignore")
 

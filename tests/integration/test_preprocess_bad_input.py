@@ -88,6 +88,13 @@ async def test_a_bad_recording_is_refused_with_its_reason(caller: PreprocessCall
     assert heard.seconds < 10
 
 
+async def test_a_refusal_reaches_callers_in_the_middle_of_a_large_upload(caller: PreprocessCaller) -> None:
+    text = b"this is not audio\n" * 200_000
+    for _ in range(4):
+        heard = await asyncio.gather(*(caller.hear(text) for _ in range(4)))
+        assert [one.reason for one in heard] == ["AUDIO_FORMAT_UNSUPPORTED"] * 4
+
+
 async def test_headerless_samples_of_zero_length_are_empty(caller: PreprocessCaller) -> None:
     assert (await caller.hear(b"", raw_pcm=RAW)).reason == "AUDIO_EMPTY"
 

@@ -114,6 +114,8 @@ async def test_memory_beyond_the_limit_is_told(caller: PreprocessCaller) -> None
 
 async def test_a_cancelled_call_ends_its_child_at_once(service: RunningPreprocess, caller: PreprocessCaller) -> None:
     call, pid = await busy_child(service, caller)
+    # A process that is stopped can hear nothing: it ends only when it is killed.
+    os.kill(pid, signal.SIGSTOP)
     call.cancel()
     await until(lambda: not psutil.pid_exists(pid), 1.0)
 
@@ -133,8 +135,10 @@ async def test_a_caller_who_stops_reading_loses_its_place_and_is_told(
         for _ in range(200):
             await call.write(chunk_message(10 * SECOND))
 
+    lines = len(service.log)
     sending = asyncio.create_task(send())
     await until(lambda: not psutil.pid_exists(pid), 10.0)
+    await until(lambda: any('"event": "call"' in line for line in service.log[lines:]))
     error = await error_of(call)
     assert (error.reason, error.code) == ("READER_STALLED", grpc.StatusCode.DEADLINE_EXCEEDED)
     await asyncio.gather(sending, return_exceptions=True)

@@ -2,10 +2,10 @@
 
     python -m tests.load.bench_encoder
 
-Two tables from one run on one machine. The first: clips of one length through `AudioEncoder` as they are, against the same
-clips through transformers padded to 30 s, in batches of one size. The second: 5 s clips through Triton over gRPC against
-the same encoder called in this process, in batches of one size; Triton's callers share the machine with it. Either side
-runs with the same threads, the order alternates from round to round, and medians are told.
+Two tables from one run on one machine. The first: clips of one length through `AudioEncoder` as they are, against the
+same clips through transformers padded to 30 s, in batches of one size. The second: 5 s clips through Triton over gRPC
+against the same encoder called in this process, in batches of one size; Triton's callers share the machine with it.
+Both sides run with the same threads, the order alternates from round to round, and medians are told.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 # As in Triton's model.py, so that both sides wait in the same way.
@@ -39,41 +39,45 @@ from tests.triton import running_triton, settled_counters
 
 CLIP_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 PADDED_BATCH = 4
+PADDED_ROUND_SECONDS = 0.5
 TRITON_CLIP_SECONDS = 5.0
 TRITON_BATCHES = (1, 8)
+TRITON_ROUND_SECONDS = 3.0
+LONE_CALLS = 30
 
 
 @dataclass(frozen=True)
 class PaddingRow:
-    """Clips a second, and seconds of audio a second, of one clip length."""
+    """Clips of one length: clips a second, seconds of audio a second, and how much faster ragged is."""
 
     clip_seconds: float
     ragged_clips_per_second: float
     padded_clips_per_second: float
-    ragged_realtime_factor: float
+    ragged_times_real_time: float
     ratio: float
 
 
 @dataclass(frozen=True)
 class TritonRow:
-    """Clips a second of one batch size; `mean_batch` is what Triton really formed."""
+    """Batches of one size: clips a second, the batches that Triton really formed, and Triton's share of in-process."""
 
     batch: int
-    in_process_clips_per_second: float
     triton_clips_per_second: float
-    mean_batch: float
+    in_process_clips_per_second: float
+    mean_batch_formed: float
     ratio: float
 
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """Both tables and what they were measured with."""
+    """Both tables, what they were measured with, and what a lone call to Triton takes besides the computing (p50)."""
 
     model: str
     threads: int
     rounds: int
     padding: list[PaddingRow]
     triton: list[TritonRow]
+    lone_call_overhead_ms: float
 
 
 def alternate(rounds: int, first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float, float]:
@@ -85,8 +89,8 @@ def alternate(rounds: int, first: Callable[[], float], second: Callable[[], floa
             pairs.append((early, late))
         else:
             pairs.append((first(), second()))
-    ratios = [a / b for a, b in pairs]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), statistics.median(ratios)
+    median = statistics.median
+    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
 
 
 def calls_per_second(call: Callable[[], object], least_seconds: float) -> float:
@@ -99,38 +103,28 @@ def calls_per_second(call: Callable[[], object], least_seconds: float) -> float:
 
 
 def encode_in_process(encoder: AudioEncoder, mel: LogMel, batch: int) -> None:
-    """One batch of equal clips."""
+    """One batch of equal clips, each with memory of its own."""
     with torch.inference_mode():
-        encoder([torch.from_numpy(mel.features)] * batch, [mel.num_frames] * batch)
+        encoder([torch.from_numpy(mel.features.copy()) for _ in range(batch)], [mel.num_frames] * batch)
 
 
-def compare_with_padding(checkpoint: Path, rounds: int) -> list[PaddingRow]:
+def padding_row(encoder: AudioEncoder, reference: Reference, seconds: float, rounds: int) -> PaddingRow:
     """AudioEncoder on clips as they are against transformers on clips padded to 30 s."""
-    encoder, reference = load_audio_encoder(checkpoint), Reference(checkpoint)
-    rows = []
-    for seconds in CLIP_SECONDS:
-        clip = synthetic_clip(seconds)
-        mel, padded = log_mel(clip, encoder.mel_bins), reference.features([clip] * PADDED_BATCH)
-        ragged_rate, padded_rate, ratio = alternate(
-            rounds,
-            lambda mel=mel: calls_per_second(lambda: encode_in_process(encoder, mel, PADDED_BATCH), 0.5),
-            lambda padded=padded: calls_per_second(lambda: reference.encode(padded), 0.5),
-        )
-        clips, padded_clips = ragged_rate * PADDED_BATCH, padded_rate * PADDED_BATCH
-        rows.append(PaddingRow(seconds, clips, padded_clips, clips * seconds, ratio))
-    return rows
+    clip = synthetic_clip(seconds)
+    ragged = partial(encode_in_process, encoder, log_mel(clip, encoder.mel_bins), PADDED_BATCH)
+    padded = partial(reference.encode, reference.features([clip] * PADDED_BATCH))
+    ragged_rate, padded_rate, ratio = alternate(
+        rounds,
+        partial(calls_per_second, ragged, PADDED_ROUND_SECONDS),
+        partial(calls_per_second, padded, PADDED_ROUND_SECONDS),
+    )
+    clips = ragged_rate * PADDED_BATCH
+    return PaddingRow(seconds, clips, padded_rate * PADDED_BATCH, clips * seconds, ratio)
 
 
-@contextmanager
-def server_of(repository: Path, batch: int, directory: Path, threads: int):
-    EncoderRepository(repository).write_config(EncoderSettings(max_batch_size=batch))
-    with running_triton(repository, directory, threads=threads) as server:
-        yield server
-
-
-async def clips_per_second(server: TritonServer, mel: LogMel, callers: int, least_seconds: float) -> float:
+async def clips_per_second(address: str, mel: LogMel, callers: int, least_seconds: float) -> float:
     """So many callers, each with its next clip as soon as it has its last one back."""
-    client = EncoderClient(server.grpc_address)
+    client = EncoderClient(address)
     done, started = 0, time.perf_counter()
 
     async def call() -> None:
@@ -145,57 +139,70 @@ async def clips_per_second(server: TritonServer, mel: LogMel, callers: int, leas
     return done / elapsed
 
 
-def compare_with_triton(checkpoint: Path, directory: Path, threads: int, rounds: int) -> list[TritonRow]:
-    """5 s clips through Triton against the same batches in this process."""
-    encoder = load_audio_encoder(checkpoint)
-    mel = log_mel(synthetic_clip(TRITON_CLIP_SECONDS), encoder.mel_bins)
-    publish(checkpoint, directory)
-    rows = []
-    for batch in TRITON_BATCHES:
-        with server_of(directory, batch, directory.with_name("triton"), threads) as server:
-            # Twice as many callers as a batch holds: the next batch is complete when one ends.
-            through = lambda server=server, batch=batch: asyncio.run(clips_per_second(server, mel, 2 * batch, 3.0))  # noqa: E731
-            here = lambda batch=batch: calls_per_second(lambda: encode_in_process(encoder, mel, batch), 3.0) * batch  # noqa: E731
-            through(), here()
-            before = settled_counters(server)
-            triton_rate, in_process_rate, ratio = alternate(rounds, through, here)
-            after = settled_counters(server)
-        counted = {name: after[name] - before[name] for name in ("nv_inference_count", "nv_inference_exec_count")}
-        mean_batch = counted["nv_inference_count"] / counted["nv_inference_exec_count"]
-        rows.append(TritonRow(batch, in_process_rate, triton_rate, mean_batch, ratio))
-    return rows
+def triton_row(server: TritonServer, encoder: AudioEncoder, mel: LogMel, batch: int, rounds: int) -> TritonRow:
+    """Clips through a server of this batch size against the same batches in this process."""
+
+    def through_triton() -> float:
+        # Twice as many callers as a batch holds: the next batch is complete when one ends.
+        return asyncio.run(clips_per_second(server.grpc_address, mel, 2 * batch, TRITON_ROUND_SECONDS))
+
+    def in_process() -> float:
+        return batch * calls_per_second(partial(encode_in_process, encoder, mel, batch), TRITON_ROUND_SECONDS)
+
+    through_triton()
+    in_process()
+    before = settled_counters(server)
+    triton_rate, in_process_rate, ratio = alternate(rounds, through_triton, in_process)
+    after = settled_counters(server)
+    clips, batches = (after[name] - before[name] for name in ("nv_inference_count", "nv_inference_exec_count"))
+    return TritonRow(batch, triton_rate, in_process_rate, clips / batches, ratio)
+
+
+async def lone_call_overhead_ms(address: str, mel: LogMel) -> float:
+    """Median over calls made one after the other, of the time that is not computing."""
+    client = EncoderClient(address)
+    waits = [(await client.encode(mel.features, mel.num_frames, timeout_seconds=60)).wait_ms for _ in range(LONE_CALLS)]
+    await client.close()
+    return statistics.median(waits)
 
 
 def measure(model: str = "auricle-mini", threads: int = 2, rounds: int = 5) -> EncoderReport:
     """Both comparisons."""
     torch.set_num_threads(threads)
     checkpoint = resolve_checkpoint(model)
+    encoder, reference = load_audio_encoder(checkpoint), Reference(checkpoint)
+    padding = [padding_row(encoder, reference, seconds, rounds) for seconds in CLIP_SECONDS]
+    mel = log_mel(synthetic_clip(TRITON_CLIP_SECONDS), encoder.mel_bins)
+    triton, overhead_ms = [], 0.0
     with tempfile.TemporaryDirectory() as directory:
-        triton = compare_with_triton(checkpoint, Path(directory) / "repository", threads, rounds)
-    return EncoderReport(model, threads, rounds, compare_with_padding(checkpoint, rounds), triton)
+        repository = Path(directory) / "repository"
+        publish(checkpoint, repository)
+        for batch in TRITON_BATCHES:
+            EncoderRepository(repository).write_config(EncoderSettings(max_batch_size=batch))
+            with running_triton(repository, Path(directory), threads=threads) as server:
+                triton.append(triton_row(server, encoder, mel, batch, rounds))
+                overhead_ms = asyncio.run(lone_call_overhead_ms(server.grpc_address, mel))
+    return EncoderReport(model, threads, rounds, padding, triton, overhead_ms)
 
 
 def print_report(report: EncoderReport) -> None:
     """Both tables as text."""
     print(f"{report.model}, {report.threads} threads, medians of {report.rounds} rounds")
-    print(f"{'clip s':>8}{'ragged clips/s':>16}{'padded clips/s':>16}{'x real time':>13}{'ratio':>8}")
+    print(f"{'clip s':>8}{'ragged clips/s':>18}{'padded clips/s':>18}{'x real time':>14}{'ratio':>8}")
     for row in report.padding:
-        print(
-            f"{row.clip_seconds:>8g}{row.ragged_clips_per_second:>16.1f}{row.padded_clips_per_second:>16.2f}"
-            f"{row.ragged_realtime_factor:>13.0f}{row.ratio:>8.2f}"
-        )
-    print(f"{'batch':>8}{'Triton clips/s':>16}{'here clips/s':>16}{'formed batch':>13}{'ratio':>8}")
+        rates = f"{row.ragged_clips_per_second:>18.2f}{row.padded_clips_per_second:>18.2f}"
+        print(f"{row.clip_seconds:>8g}{rates}{row.ragged_times_real_time:>14.0f}{row.ratio:>8.2f}")
+    print(f"{'batch':>8}{'Triton clips/s':>18}{'in-process clips/s':>20}{'formed':>12}{'ratio':>8}")
     for line in report.triton:
-        print(
-            f"{line.batch:>8}{line.triton_clips_per_second:>16.1f}{line.in_process_clips_per_second:>16.2f}"
-            f"{line.mean_batch:>13.1f}{line.ratio:>8.2f}"
-        )
+        rates = f"{line.triton_clips_per_second:>18.2f}{line.in_process_clips_per_second:>20.2f}"
+        print(f"{line.batch:>8}{rates}{line.mean_batch_formed:>12.1f}{line.ratio:>8.2f}")
+    print(f"a lone call to Triton takes {report.lone_call_overhead_ms:.1f} ms besides the computing")
 
 
 def main() -> None:
     """Print the report, and write it as JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="auricle-mini")
+    parser.add_argument("--model", default="auricle-mini", help="a name, a checkpoint directory or a hub id")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the raw figures")

@@ -3,13 +3,14 @@
     python -m tests.load.bench_preprocess [--minutes 60] [--formats wav mp3 ...] [--json FILE]
 
 The service runs as it is deployed, as a process of its own with its children. Memory is the resident set of each of its
-processes, read every 20 ms from outside; pages that children share with the zygote count in each of them, so `together`
+processes, read every 50 ms from outside; pages that children share with the zygote count in each of them, so `together`
 is an upper bound. Overhead is the time of a whole call, seen by its caller, less what the child computed.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import statistics
 import tempfile
@@ -28,8 +29,8 @@ from tests.preprocess_server import running_preprocess as running
 
 RATE_HZ = 16_000
 CHUNK_BYTES = 2**18
-SAMPLE_SECONDS = 0.02
-BLOCK_SECONDS = 60
+SAMPLE_SECONDS = 0.05
+SENTENCES = 12
 HOUR_FORMATS = ("wav", "mp3", "ogg opus", "m4a", "m4a index first")
 CLIP_SECONDS = (1.0, 5.0, 30.0)
 CLIPS = 30
@@ -104,11 +105,10 @@ def _resident_mib(process: psutil.Process) -> float:
 
 def long_file(name: str, minutes: float, directory: Path) -> Path:
     """A recording of speech with pauses, written once per format."""
-    sentences = [np.append(sounds.voice(4.0, seed), sounds.silence(1.0)) for seed in range(BLOCK_SECONDS // 5)]
-    repeats = -(-int(minutes * 60) // BLOCK_SECONDS)
-    samples = np.tile(np.concatenate(sentences), repeats)[: int(minutes * 60 * RATE_HZ)]
+    sentences = [np.append(sounds.voice(4.0, seed), sounds.silence(1.0)) for seed in range(SENTENCES)]
     path = directory / name.replace(" ", "-")
-    path.write_bytes(sounds.encode(samples, RATE_HZ, sounds.FORMATS[name]))
+    repeated = itertools.islice(itertools.cycle(sentences), round(minutes * 60 / 5))
+    sounds.write(path, repeated, RATE_HZ, sounds.FORMATS[name])
     return path
 
 

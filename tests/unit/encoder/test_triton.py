@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.local import triton
-from services.local.triton import TritonMissing, TritonServer, find_libpython, find_triton
+from services.local.triton import TritonServer
+from services.local.triton_parts import TritonMissing, find_libpython, find_triton
 
 pytestmark = pytest.mark.unit
 

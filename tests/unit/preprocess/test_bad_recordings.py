@@ -118,7 +118,9 @@ def test_a_codec_that_is_not_listed_is_never_opened() -> None:
     assert refused.metadata == {"codec": "ac3"}
 
 
-@pytest.mark.parametrize("head", [b"RIFF\x00\x00\x00\x00WAVE", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"ID3"])
+@pytest.mark.parametrize(
+    "head", [b"RIFF\x00\x00\x00\x00WAVE", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"ID3\x04\x00\x00\x00\x00\x00\x10"]
+)
 def test_a_magic_number_with_noise_behind_it_is_malformed_or_empty(head: bytes) -> None:
     noise = np.random.default_rng(1).bytes(20_000)
     assert refusal(head + noise).reason in (Reason.AUDIO_MALFORMED, Reason.AUDIO_EMPTY)
