@@ -1,6 +1,11 @@
 """Every test module declares its tier, so that each tier can be run alone."""
 
+import os
+
 import pytest
+
+# torch's threads spin while they wait, which starves the servers that a test talks to; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TIERS = {"unit", "integration", "e2e", "deploy"}
 

@@ -29,7 +29,7 @@ class Service:
         name: short name, for logs and traces.
         full_names: gRPC service names, for health and reflection.
         register: adds the servicers to the server.
-        start: opens resources before the port is served; until it is done health is NOT_SERVING and calls are UNAVAILABLE.
+        start: opens resources; until it is done health is NOT_SERVING and calls are UNAVAILABLE.
         close: closes resources after the last call ended.
         interceptors: further interceptors, such as authentication; they run inside the shell's own.
     """

@@ -14,7 +14,7 @@ from services.local.triton_parts import find_triton
 HOST = "127.0.0.1"
 REPOSITORY_ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
-# The Python backend's memory for tensors starts at this size and grows by it; 16 clips of 30 s take 43 MB (auricle-mini).
+# The Python backend starts with this much memory for tensors and grows by it; 16 clips of 30 s take 43 MB.
 SHARED_MEMORY_BYTES = 16 * 2**20
 EXIT_TIMEOUT_SECONDS = 20
 # Whoever may register shared memory or load models runs code in the server; nobody on the network may.

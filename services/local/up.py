@@ -12,6 +12,8 @@ from pathlib import Path
 
 from services.common.errors import FailedPrecondition, Unavailable
 from services.encoder.publish import publish, published_version
+from services.encoder.repository import EncoderRepository
+from services.encoder.settings import EncoderSettings
 from services.local import state
 from services.local.platform import HOST, PlatformConfig, Ports, process_specs
 from services.local.supervisor import Supervisor
@@ -39,6 +41,8 @@ def prepare(model: str, home: Path, ports: Ports, threads: int, on_event: Callab
     if published_version(repository, fingerprint) is None:
         on_event(f"publishing the encoder into {repository}, compared with transformers first")
         on_event(str(publish(checkpoint, repository).report))
+    # The settings of this start, not those of the day of publishing.
+    EncoderRepository(repository).write_config(EncoderSettings())
     name = Path(model).name if Path(model).is_dir() else model
     return PlatformConfig(name, checkpoint, repository, home, ports, threads)
 

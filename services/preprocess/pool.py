@@ -10,6 +10,8 @@ from services.preprocess.errors import Busy
 from services.preprocess.settings import PreprocessSettings
 
 RETRY_AFTER_SECONDS = 1.0
+# Making a child takes processor time that the call which took the last one needs more, as long as others stand ready.
+REFILL_DELAY_SECONDS = 0.3
 
 
 class Lease:
@@ -105,6 +107,8 @@ class ChildPool:
 
     async def _refill_or_log(self) -> None:
         try:
+            if self._idle:
+                await asyncio.sleep(REFILL_DELAY_SECONDS)
             await self._refill()
         except Exception as error:
             # The next call tries again and tells its caller when it fails.

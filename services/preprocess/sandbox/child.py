@@ -12,7 +12,7 @@ from services.preprocess.domain import Limits, Reason, Refusal, Summary, Window
 from services.preprocess.sandbox import jail
 from services.preprocess.sandbox.pipeline import process
 from services.preprocess.sandbox.refused import AudioRefused
-from services.preprocess.sandbox.rehearsal import rehearse
+from services.preprocess.sandbox.rehearsal import MEL_BINS, rehearse
 from services.preprocess.sandbox.source import Source, chunks_of, receive
 from services.preprocess.wire import Kind
 
@@ -33,7 +33,7 @@ def main(socket_fd: int, spool_fd: int, limits: Limits) -> NoReturn:
         connection = socket.socket(fileno=jail.SOCKET_FD)
         spool_file = os.fdopen(jail.SPOOL_FD, "r+b")
         jail.lock(limits)
-        rehearse(limits)
+        rehearse(limits, max(MEL_BINS))
         _answer(connection, spool_file, limits)
         code = EXIT_DONE
     except (EOFError, ConnectionError):

@@ -72,13 +72,13 @@ def _check_length(order: Order, num_samples: int) -> None:
     if order.single_window and seconds > order.max_window_seconds:
         message = (
             f"the recording is longer than the {order.max_window_seconds:g} s that are heard at once here; "
-            "submit it to the job API (auricle.v1.JobService)"
+            "submit it to the job API"
         )
         raise AudioRefused(Reason.AUDIO_TOO_LONG, message, limit_seconds=f"{order.max_window_seconds:g}")
     if seconds > order.max_duration_seconds:
         message = (
             f"the recording is longer than the {order.max_duration_seconds:g} s that this call takes; "
-            "submit it to the job API (auricle.v1.JobService) or send it in parts"
+            "submit it to the job API or send it in parts"
         )
         raise AudioRefused(Reason.AUDIO_TOO_LONG, message, limit_seconds=f"{order.max_duration_seconds:g}")
 

@@ -15,7 +15,7 @@ from services.preprocess.sandbox.source import Source
 
 _RATE_HZ = 48_000
 _SECONDS = 0.5
-_MEL_BINS = (80, 128)
+MEL_BINS = (80, 128)
 
 
 def import_everything() -> None:
@@ -25,15 +25,14 @@ def import_everything() -> None:
             importlib.import_module(module.name)
 
 
-def rehearse(limits: Limits) -> None:
+def rehearse(limits: Limits, mel_bins: int) -> None:
     """Run the chain on a short noise.
 
     In the zygote it makes tables and caches. In a child that waits for its recording it makes the child's own copies of
     the pages that it shares with the zygote, which cost several milliseconds when first written.
     """
-    for mel_bins in _MEL_BINS:
-        for _ in process(Order(mel_bins, 30.0, 30.0), limits, Source(iter([_noise_file()])), io.BytesIO()):
-            pass
+    for _ in process(Order(mel_bins, 30.0, 30.0), limits, Source(iter([_noise_file()])), io.BytesIO()):
+        pass
 
 
 @functools.cache

@@ -22,7 +22,7 @@ import tempfile
 from services.preprocess.domain import Limits
 from services.preprocess.sandbox import child
 from services.preprocess.sandbox.control import MAX_CONTROL_BYTES
-from services.preprocess.sandbox.rehearsal import import_everything, rehearse
+from services.preprocess.sandbox.rehearsal import MEL_BINS, import_everything, rehearse
 
 
 class Zygote:
@@ -83,7 +83,8 @@ def main(arguments: list[str]) -> None:
     limits = Limits(**json.loads(arguments[1]))
     control = socket.socket(fileno=int(arguments[0]))
     import_everything()
-    rehearse(limits)
+    for mel_bins in MEL_BINS:
+        rehearse(limits, mel_bins)
     gc.collect()
     gc.freeze()
     Zygote(control, limits).serve()
