@@ -206,6 +206,7 @@ def from_rpc_error(rpc_error: grpc.aio.AioRpcError, service: str) -> AuricleErro
 
 
 async def abort(context: grpc.aio.ServicerContext, error: AuricleError) -> None:
-    """End the call with the error and its details; always raises."""
+    """End the call with the error and its details, beside the trailing metadata set so far; always raises."""
     status = rpc_status.to_status(to_status(error))
-    await context.abort(error.code, status.details, trailing_metadata=status.trailing_metadata)
+    trailing_metadata = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
+    await context.abort(error.code, status.details, trailing_metadata=trailing_metadata)

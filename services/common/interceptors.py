@@ -108,7 +108,8 @@ class _Call:
         left = self._context.time_remaining()
         deadlines.set_remaining(self._default_deadline_seconds if left is None else left)
         telemetry.RPC_IN_FLIGHT.labels(self._method).inc()
-        await self._context.send_initial_metadata(((REQUEST_ID_KEY, call_id),))
+        # Not as initial metadata: with that sent, gRPC takes the call as begun and never repeats it (gRFC A6).
+        self._context.set_trailing_metadata(((REQUEST_ID_KEY, call_id),))
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
         telemetry.RPC_IN_FLIGHT.labels(self._method).dec()

@@ -180,14 +180,14 @@ class RunningAssistant:
     def start(self) -> str:
         """Serve; returns `localhost:port`."""
         self._thread.start()
-        self._server, port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
+        self._server, port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(30)
         return f"localhost:{port}"
 
     def stop(self) -> None:
         """Stop without grace; calls in flight are cancelled."""
-        asyncio.run_coroutine_threadsafe(self._server.stop(None), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._server.stop(None), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(30)
         self._loop.close()
 
     async def _serve(self) -> tuple[grpc.aio.Server, int]:

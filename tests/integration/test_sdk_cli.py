@@ -225,7 +225,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     path = str(Path(auricle.__file__).parents[1])
     command = [sys.executable, "-m", "auricle", *arguments]
     variables = {**os.environ, "PYTHONPATH": path, **environment}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
 
 
 def test_the_command_works_as_a_process_and_says_failures_once(clip: str) -> None:
@@ -246,7 +246,7 @@ def test_a_terminal_is_shown_more(clip: str, command: list[str], printed: str) -
     path = str(Path(auricle.__file__).parents[1])
     arguments = [sys.executable, "-m", "auricle", *command, clip]
     variables = {**os.environ, "PYTHONPATH": path, "TERM": "xterm"}
-    run = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, stderr=its_end, timeout=60)
+    run = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, stderr=its_end, timeout=120)
     os.set_blocking(terminal, False)
     os.write(its_end, b"|")
     shown = os.read(terminal, 2**16).decode()

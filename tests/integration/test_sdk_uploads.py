@@ -179,11 +179,11 @@ async def test_a_cancelled_upload_is_not_stored(address: str, assistant: Assista
 
     async with AsyncClient(address) as client:
         task = asyncio.create_task(client.upload(Endless()))
-        assert await asyncio.to_thread(assistant.called.wait, 5)
+        assert await asyncio.to_thread(assistant.called.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert await asyncio.to_thread(assistant.cancelled.wait, 5)
+    assert await asyncio.to_thread(assistant.cancelled.wait, 30)
     assert not assistant.uploads
 
 

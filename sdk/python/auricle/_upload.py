@@ -16,9 +16,9 @@ from auricle._types import Audio
 from auricle.v1 import assistant_pb2
 from auricle.v1.assistant_pb2_grpc import AssistantServiceStub
 
-CHUNK_BYTES = 256 * 2**10
-# What gRPC keeps of an upload: enough to repeat one that found nobody, but no more, so that memory stays flat.
-KEPT_BYTES = 2**20
+CHUNK_BYTES = 512 * 2**10
+# What gRPC keeps of an upload: enough to repeat one that was turned away, but no more, so that memory stays flat.
+KEPT_BYTES = 4 * 2**20
 
 # Called with the bytes sent so far and the bytes in all (None when the source does not tell).
 Progress = Callable[[int, int | None], None]

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from auricle.v1 import decoder_pb2, decoder_pb2_grpc
 from services.common import deadlines
 from services.common.channels import connect
+from services.common.errors import Unavailable
 from services.common.interceptors import REQUEST_ID_KEY, request_id
 from services.common.server import GrpcServer, Service
 from services.common.settings import ServerSettings
@@ -27,8 +28,13 @@ class Slow(decoder_pb2_grpc.DecoderServiceServicer):
         self.cancelled = asyncio.Event()
         self.words = 10
         self.order: list[str] = []
+        self.calls = 0
+        self.refusals = 0
 
     async def DescribeDecoder(self, request: Any, context: Any) -> decoder_pb2.DescribeDecoderResponse:
+        self.calls += 1
+        if self.calls <= self.refusals:
+            raise Unavailable("not now")
         left = int(deadlines.remaining_seconds() * 1000)
         return decoder_pb2.DescribeDecoderResponse(model=request_id(), context_tokens=left)
 
@@ -67,7 +73,7 @@ async def test_the_callers_request_id_and_deadline_reach_the_handler() -> None:
             answer = await call
             assert answer.model == "mine"
             assert 1000 < answer.context_tokens <= 3000
-            assert dict(await call.initial_metadata())[REQUEST_ID_KEY] == "mine"
+            assert dict(await call.trailing_metadata())[REQUEST_ID_KEY] == "mine"
             without = await stub.DescribeDecoder(request)
             assert len(without.model) == 32
             assert 5000 < without.context_tokens <= 7000
@@ -89,6 +95,17 @@ async def test_until_started_health_is_not_serving_and_calls_are_unavailable() -
     async with server, connect(f"127.0.0.1:{server.port}", max_message_bytes=2**20) as channel:
         seen.append(await health_of(channel))
     assert seen == [health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING]
+
+
+async def test_a_call_refused_as_unavailable_is_repeated_by_the_channel() -> None:
+    slow = Slow()
+    slow.refusals = 2
+    async with GrpcServer(service(slow), settings()) as server:
+        async with connect(f"127.0.0.1:{server.port}", max_message_bytes=2**20) as channel:
+            await decoder_pb2_grpc.DecoderServiceStub(channel).DescribeDecoder(
+                decoder_pb2.DescribeDecoderRequest(), timeout=10
+            )
+    assert slow.calls == 3
 
 
 async def test_a_stream_in_flight_finishes_while_the_server_drains_and_resources_close_last() -> None:

@@ -20,13 +20,13 @@ def messages_of(stream: Any) -> tuple[list[Any], list[tuple[int, int | None]]]:
 
 
 def test_configuration_comes_first_then_chunks_within_the_limit() -> None:
-    data = bytes(range(256)) * 3000
+    data = bytes(range(256)) * 5000
     (config, *chunks), progress = messages_of(io.BytesIO(data))
     assert config.WhichOneof("request") == "config"
     assert not config.config.HasField("raw_pcm")
     assert b"".join(message.chunk for message in chunks) == data
     assert all(1 <= len(message.chunk) <= CHUNK_BYTES <= 2**20 for message in chunks)
-    assert progress == [(262144, 768000), (524288, 768000), (768000, 768000)]
+    assert progress == [(524288, 1280000), (1048576, 1280000), (1280000, 1280000)]
 
 
 def test_a_source_that_cannot_be_measured_has_no_total() -> None:
