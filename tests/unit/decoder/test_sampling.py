@@ -55,7 +55,8 @@ def test_the_repetition_penalty_is_that_of_transformers_over_prompt_and_answer()
     processor = RepetitionPenaltyLogitsProcessor(1.8)
     penalty_mattered = False
     for step in range(40):
-        logits = logits_of(step)
+        # Of either sign: the penalty divides positive logits and multiplies negative ones.
+        logits = logits_of(step) - (30.0 if step % 2 else 0.0)
         logits[0, seen] += 3.0
         expected = int(processor(torch.tensor([seen]), logits.clone()).argmax())
         assert sampler.choose(logits[0]) == expected

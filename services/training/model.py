@@ -1,0 +1,135 @@
+"""The model under training: the audio half and the language model, joined as ``Qwen2AudioForConditionalGeneration``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerBase, Qwen2AudioConfig, Qwen2ForCausalLM
+
+from services.qwen2_audio.config import text_config
+from services.qwen2_audio.encoder import AudioEncoder
+from services.qwen2_audio.prompt import PromptBuilder
+from services.qwen2_audio.weights import Checkpoint
+
+IGNORED = -100
+Decoder = Qwen2ForCausalLM | PeftModel
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Conversations of one step, padded at the end.
+
+    Attributes:
+        token_ids: ``(rows, length)``.
+        attention_mask: ``(rows, length)``, 1 where there is a token.
+        labels: ``(rows, length)``, the token itself where it is to be learned, ``IGNORED`` elsewhere.
+        features, num_frames: of every clip, in the order of ``places``.
+        places: per clip its row, first position and length.
+        shared: number of leading tokens that are the same in every row, all of them text.
+    """
+
+    token_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    features: list[Tensor]
+    num_frames: list[int]
+    places: list[tuple[int, int, int]]
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted where there was a label: ``logits`` (n, vocabulary), ``labels`` (n), ``rows`` (n)."""
+
+    logits: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+class AudioLanguageModel(nn.Module):
+    """Audio encoder and language model; the embeddings of a clip take the places of its audio tokens."""
+
+    language_model: Decoder
+
+    def __init__(self, encoder: AudioEncoder, language_model: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.language_model = language_model
+
+    def forward(self, batch: Batch) -> Predictions:
+        """Predict the labeled tokens; the head runs for those alone, which saves a fifth of a small model's work."""
+        body, head = _body_and_head(self.language_model)
+        hidden = self._hidden(body, batch)
+        labels = batch.labels[:, batch.shared + 1 :]
+        wanted = labels != IGNORED
+        return Predictions(head(hidden[:, :-1][wanted]), labels[wanted], wanted.nonzero()[:, 0])
+
+    def _hidden(self, body: nn.Module, batch: Batch) -> Tensor:
+        """States behind the shared beginning: ``(rows, length - shared, hidden)``.
+
+        The beginning (the system turn, mostly) is run once for all rows; its keys and values pass gradients on.
+        """
+        inputs, shared = self.embed(batch), batch.shared
+        cache = DynamicCache()
+        if shared:
+            body(inputs_embeds=inputs[:1, :shared], past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(inputs))
+        rest = body(
+            inputs_embeds=inputs[:, shared:],
+            attention_mask=batch.attention_mask,
+            past_key_values=cache if shared else None,
+            use_cache=bool(shared),
+        )
+        return rest.last_hidden_state
+
+    def token_embeddings(self) -> Tensor:
+        """``(vocabulary, hidden)``."""
+        weight = self.language_model.get_input_embeddings().weight
+        if not isinstance(weight, Tensor):
+            raise TypeError("the language model has no embedding matrix")
+        return weight
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``(rows, length, hidden)``: token embeddings, with the clips' embeddings in their places."""
+        embedded = self.language_model.get_input_embeddings()(batch.token_ids)
+        if not batch.features:
+            return embedded
+        rows = torch.cat([torch.full((length,), row) for row, _, length in batch.places])
+        columns = torch.cat([torch.arange(start, start + length) for _, start, length in batch.places])
+        heard = torch.cat(self.encoder(batch.features, batch.num_frames))
+        return embedded.index_put((rows, columns), heard.to(embedded.dtype))
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint ready for training: nothing is frozen yet."""
+
+    model: AudioLanguageModel
+    tokenizer: PreTrainedTokenizerBase
+    prompts: PromptBuilder
+    config: Qwen2AudioConfig
+
+
+def load_model(checkpoint_dir: Path) -> LoadedModel:
+    """Load an official-layout checkpoint in float32 on the CPU.
+
+    Raises:
+        CheckpointError: see ``services.qwen2_audio.weights``.
+    """
+    checkpoint = Checkpoint(checkpoint_dir)
+    encoder = AudioEncoder(checkpoint.config)
+    encoder.load_state_dict(checkpoint.audio_tensors())
+    language_model = Qwen2ForCausalLM(text_config(checkpoint.config))
+    language_model.load_state_dict(checkpoint.text_tensors())
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_dir)
+    prompts = PromptBuilder(tokenizer, checkpoint.config)
+    return LoadedModel(AudioLanguageModel(encoder, language_model.float()), tokenizer, prompts, checkpoint.config)
+
+
+def _body_and_head(language_model: Decoder) -> tuple[nn.Module, nn.Module]:
+    """Decoder layers and output head, whether or not peft has wrapped the model."""
+    causal: Any = language_model.get_base_model() if isinstance(language_model, PeftModel) else language_model
+    return causal.model, causal.lm_head

@@ -1,0 +1,81 @@
+"""Stage 1, pretraining: tower and projector learn, the language model is frozen.
+
+Two losses, each with a weight in the recipe: the alignment of frames to the tokens heard (see ``alignment``), which
+needs timed words and no language model in the loop, and the language model's loss on answers to natural-language
+prompts, as in the paper (section 2.2).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.training.alignment import FrameAligner, alignment_loss, frame_targets, word_token_ids
+from services.training.collate import Collator
+from services.training.hearing import Heard
+from services.training.loop import ParameterGroup, StepResult, train
+from services.training.manifest import Example
+from services.training.mixture import Mixture
+from services.training.parallel import join_world
+from services.training.recipe import Recipe
+from services.training.setup import set_up, trained_groups
+
+
+def pretrain(recipe: Recipe, folder: Path) -> None:
+    """Run or resume the stage; see ``loop.train`` for errors."""
+    workshop = set_up(recipe, with_lora=False)
+    model, collator, mixture = workshop.model, workshop.collator, workshop.mixture
+    groups = trained_groups(model, recipe)
+    losses = recipe.losses
+    if losses.alignment:
+        aligner = _make_aligner(mixture, collator, model.token_embeddings())
+        groups.append(ParameterGroup(dict(aligner.named_parameters(prefix="aligner")), recipe.rates.aligner))
+
+    def step(number: int) -> StepResult:
+        examples = mixture.batch(number)
+        total, metrics = torch.zeros(()), {}
+        if losses.alignment:
+            timed = [example for example in examples if example.words]
+            aligned, metrics["frame_accuracy"] = _align(model.encoder, aligner, collator, timed, number)
+            total = total + losses.alignment * aligned
+        if losses.language_model:
+            predicted = model(collator.batch(examples, number))
+            total = total + losses.language_model * functional.cross_entropy(predicted.logits, predicted.labels)
+        return StepResult(total, metrics)
+
+    train(step, groups, recipe.schedule, folder, recipe.digest, join_world())
+
+
+def _make_aligner(mixture: Mixture, collator: Collator, embeddings: Tensor) -> FrameAligner:
+    in_use = {
+        token_id
+        for example in mixture.examples()
+        for word in word_token_ids(example, collator.tokenizer)
+        for token_id in word
+    }
+    return FrameAligner(embeddings, sorted(in_use))
+
+
+def _align(
+    encoder: torch.nn.Module, aligner: FrameAligner, collator: Collator, examples: list[Example], step: int
+) -> tuple[Tensor, float]:
+    heard = [collator.hear(example, step)[0] for example in examples]
+    features = [torch.from_numpy(clip.mel.features) for clip in heard]
+    embeddings = encoder(features, [clip.mel.num_frames for clip in heard])
+    targets = [
+        frame_targets(_timed_places(example, clip, aligner, collator), len(embedded))
+        for example, clip, embedded in zip(examples, heard, embeddings, strict=True)
+    ]
+    return alignment_loss(aligner(torch.cat(embeddings)), torch.cat(targets))
+
+
+def _timed_places(
+    example: Example, clip: Heard, aligner: FrameAligner, collator: Collator
+) -> list[tuple[list[int], float, float]]:
+    ids = word_token_ids(example, collator.tokenizer)
+    delay = clip.delay_seconds
+    return [
+        (aligner.places(word), start + delay, end + delay)
+        for word, (_, start, end) in zip(ids, example.words, strict=True)
+    ]

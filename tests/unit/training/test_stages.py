@@ -1,0 +1,139 @@
+"""The three stages end to end on a random tiny model: each does its work, and the export of one starts the next."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from services.training.curve import plot_curve, read_curve
+from services.training.dpo import dpo
+from services.training.export import ExportError, export
+from services.training.loop import StepResult, train
+from services.training.pretrain import pretrain
+from services.training.recipe import Recipe, RecipeError, read_recipe
+from services.training.setup import set_up, trained_groups
+from services.training.sft import sft
+from tests.checkpoints import make_official_checkpoint
+from tests.unit.training.recording import write_recipe, write_tones
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_official_checkpoint(tmp_path_factory.mktemp("base"), mel_bins=80, shards=1)
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+def recipe_of(folder: Path, stage: str, start: str, tones: Path, sections: str) -> Recipe:
+    return write_recipe(folder / f"{stage}.toml", stage, start, tones, sections)
+
+
+def losses_of(run: Path, metric: str = "loss") -> list[float]:
+    return [row[metric] for row in read_curve(run / "curve.csv")]
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_three_stages_follow_each_other(tmp_path: Path, base: Path, tones: Path) -> None:
+    start = f'checkpoint = "{base}"'
+    aligned = recipe_of(
+        tmp_path, "pretrain", start, tones,
+        "[rates]\nencoder = 1e-3\nprojector = 1e-2\naligner = 1e-2\n[losses]\nalignment = 1.0\nlanguage_model = 0.2\n"
+        "[schedule]\nsteps = 30\nwarmup_steps = 3\nsave_every_steps = 10",
+    )  # fmt: skip
+    pretrain(aligned, tmp_path / "pretrain")
+    losses = losses_of(tmp_path / "pretrain")
+    assert mean(losses[-5:]) < 0.6 * mean(losses[:3])
+    assert mean(losses_of(tmp_path / "pretrain", "frame_accuracy")[-5:]) > 0.5
+    export(aligned, tmp_path / "pretrain", tmp_path / "heard", "tiny")
+
+    start = f'checkpoint = "{base}"\naudio = "{tmp_path}/heard/audio.safetensors"'
+    tuned = recipe_of(
+        tmp_path, "sft", start, tones,
+        "[rates]\nprojector = 3e-3\nlora = 1e-2\n[schedule]\nsteps = 40\nwarmup_steps = 3\nsave_every_steps = 20",
+    )  # fmt: skip
+    sft(tuned, tmp_path / "sft")
+    losses = losses_of(tmp_path / "sft")
+    assert mean(losses[-5:]) < 0.5 * mean(losses[:3])
+    export(tuned, tmp_path / "sft", tmp_path / "spoken", "tiny")
+
+    start = f'checkpoint = "{base}"\naudio = "{tmp_path}/spoken/audio.safetensors"'
+    start += f'\nlora = "{tmp_path}/spoken/lora.safetensors"'
+    preferred = recipe_of(
+        tmp_path, "dpo", start, tones,
+        "[rates]\nlora = 3e-3\n[losses]\nbeta = 0.1\n[schedule]\nsteps = 15\nwarmup_steps = 2\nsave_every_steps = 15",
+    )  # fmt: skip
+    dpo(preferred, tmp_path / "dpo")
+    margins = losses_of(tmp_path / "dpo", "margin")
+    assert abs(margins[0]) < 1e-3, "model and reference begin as one"
+    assert mean(margins[-3:]) > 0.5
+    assert plot_curve(tmp_path / "dpo").stat().st_size > 1000
+
+
+def test_dpo_refuses_to_train_what_its_reference_shares(tmp_path: Path, base: Path, tones: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, "dpo", f'checkpoint = "{base}"', tones,
+        "[rates]\nlora = 3e-3\nprojector = 1e-3\n[schedule]\nsteps = 1\nwarmup_steps = 1\nsave_every_steps = 1",
+    )  # fmt: skip
+    with pytest.raises(RecipeError, match="shares tower and projector"):
+        dpo(recipe, tmp_path / "run")
+
+
+def test_a_run_interrupted_and_resumed_is_the_same_run(tmp_path: Path, base: Path, tones: Path) -> None:
+    sections = "[rates]\nencoder = 1e-3\nlora = 1e-3\n[schedule]\nsteps = 6\nwarmup_steps = 2\nsave_every_steps = 3"
+    recipe = recipe_of(tmp_path, "sft", f'checkpoint = "{base}"', tones, sections)
+    sft(recipe, tmp_path / "whole")
+
+    workshop = set_up(recipe, with_lora=True)
+
+    def dies_at_four(number: int) -> StepResult:
+        if number == 4:
+            raise KeyboardInterrupt
+        predicted = workshop.model(workshop.collator.batch(workshop.mixture.batch(number), number))
+        return StepResult(functional.cross_entropy(predicted.logits, predicted.labels), {"token_accuracy": 0.0})
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dies_at_four, trained_groups(workshop.model, recipe), recipe.schedule, tmp_path / "parts", recipe.digest)
+    sft(recipe, tmp_path / "parts")
+    assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
+    assert [row["step"] for row in read_curve(tmp_path / "parts" / "curve.csv")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_two_processes_share_a_run(tmp_path: Path, base: Path, tones: Path) -> None:
+    sections = "[rates]\nprojector = 1e-3\nlora = 1e-3\n[schedule]\nsteps = 3\nwarmup_steps = 1\nsave_every_steps = 3"
+    recipe_of(tmp_path, "sft", f'checkpoint = "{base}"', tones, sections)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+               "-m", "services.training", str(tmp_path / "sft.toml"), "--folder", str(tmp_path / "run")]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=200)
+    assert len(losses_of(tmp_path / "run")) == 3
+    assert (tmp_path / "run" / "step-000003" / "trained.safetensors").exists()
+
+
+def test_export_is_half_precision_and_refuses_an_empty_run(tmp_path: Path, base: Path, tones: Path) -> None:
+    sections = "[rates]\nprojector = 1e-3\nlora = 1e-3\n[schedule]\nsteps = 1\nwarmup_steps = 1\nsave_every_steps = 1"
+    recipe = recipe_of(tmp_path, "sft", f'checkpoint = "{base}"', tones, sections)
+    with pytest.raises(ExportError, match="no checkpoint"):
+        export(recipe, tmp_path / "run", tmp_path / "out", "tiny")
+    sft(recipe, tmp_path / "run")
+    export(recipe, tmp_path / "run", tmp_path / "out", "tiny")
+    lora = load_file(tmp_path / "out" / "lora.safetensors")
+    assert {str(tensor.dtype) for tensor in lora.values()} == {"torch.float16"}
+    assert "language_model.layers.0.self_attn.q_proj.lora_A.weight" in lora
+
+
+def test_shipped_recipes_are_readable() -> None:
+    recipes = sorted((ROOT / "services" / "training" / "recipes").glob("*.toml"))
+    assert {read_recipe(path).stage for path in recipes} == {"pretrain", "sft", "dpo"}
