@@ -127,7 +127,13 @@ class Zygote:
             raise
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
+        except BaseException:
+            # Without its socket the child ends by itself.
+            ours.close()
+            os.close(birth.pidfd)
+            raise
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         return Child(birth, reader, writer)
 
