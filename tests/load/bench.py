@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 RESULTS = Path("bench-results")
-BENCHMARKS = ("bench_encoder", "bench_path", "bench_preprocess")
+BENCHMARKS = ("bench_encoder", "bench_decoder", "bench_path", "bench_preprocess")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as services.decoder does; read when torch is loaded
@@ -78,6 +79,7 @@ async def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="file for the raw figures")
     given = parser.parse_args()
 
     torch.set_num_threads(given.threads)
@@ -89,18 +91,23 @@ async def main() -> None:
     # No end tokens: every answer has the same length.
     engine = TorchEngine(checkpoint, tokenizer, frozenset(), TorchEngineConfig(threads=given.threads))
     await engine.start()
+    figures: list[dict[str, Any]] = []
     for batch in given.batches:
         ours, theirs = [], []
         for _ in range(given.rounds):
             ours.append(await engine_speed(engine, token_ids, batch, given.tokens))
             theirs.append(transformers_speed(model, token_ids, batch, given.tokens))
-        print(json.dumps(asdict(Speed(batch, round(max(ours), 1), round(max(theirs), 1)))), flush=True)
+        figures.append(asdict(Speed(batch, round(max(ours), 1), round(max(theirs), 1))))
+        print(json.dumps(figures[-1]), flush=True)
     times = []
     for seed in range(10):
         request = first_token_request(prompts, engine.hidden_size, seed)
         await drain(engine, request)
         times.append((time.monotonic() - request.arrival) * 1000)
-    print(json.dumps({"prompt_tokens": len(request.token_ids), "first_token_p50_ms": round(sorted(times)[5], 1)}))
+    figures.append({"prompt_tokens": len(request.token_ids), "first_token_p50_ms": round(sorted(times)[5], 1)})
+    print(json.dumps(figures[-1]))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2))
     await engine.close()
 
 
