@@ -1,7 +1,6 @@
 """The composition root of the decoder."""
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -15,21 +14,20 @@ from services.decoder.engine import Engine
 from services.decoder.servicer import DecoderServicer, ModelCard
 from services.decoder.settings import DecoderSettings
 from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
-from services.qwen2_audio.config import CheckpointError, audio_config, read_json
+from services.qwen2_audio.config import CheckpointError, audio_config
 from services.qwen2_audio.mel import MAX_FRAMES, audio_token_count
 from services.qwen2_audio.prompt import PromptBuilder
 from services.qwen2_audio.resolve import resolve_checkpoint
 from services.qwen2_audio.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_CHATML_END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 
 def build(settings: DecoderSettings, engine: Engine | None = None) -> Service:
     """The service; `engine` replaces the torch engine."""
     checkpoint = Checkpoint(resolve_checkpoint(settings.checkpoint))
     tokenizer = load_tokenizer(checkpoint)
-    engine = engine or TorchEngine(checkpoint, tokenizer, end_tokens(checkpoint, tokenizer), engine_config(settings))
+    engine = engine or TorchEngine(checkpoint, tokenizer, frozenset(checkpoint.end_token_ids), engine_config(settings))
     reader = RequestReader(
         PromptBuilder(tokenizer, checkpoint.config),
         hidden_size=engine.hidden_size,
@@ -79,15 +77,3 @@ def engine_config(settings: DecoderSettings) -> TorchEngineConfig:
         context_tokens=settings.context_tokens,
         max_unread_tokens=settings.max_unread_tokens,
     )
-
-
-def end_tokens(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Ids that end an answer: those that generation_config.json names, else ChatML's."""
-    file = checkpoint.path / "generation_config.json"
-    declared = read_json(file).get("eos_token_id") if file.exists() else None
-    if isinstance(declared, int):
-        return frozenset([declared])
-    if declared:
-        return frozenset(declared)
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return frozenset(vocabulary[token] for token in _CHATML_END_TOKENS if token in vocabulary)
