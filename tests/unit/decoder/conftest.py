@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from services.common.generation import GenerationParams
-from services.decoder.build import end_tokens, load_tokenizer
+from services.decoder.build import load_tokenizer
 from services.decoder.core import EngineCore
 from services.decoder.detokenizer import Detokenizer, TokenBytes
 from services.decoder.engine import AudioSpan, EngineRequest
@@ -74,7 +74,7 @@ def make_core(
 ) -> Callable[..., EngineCore]:
     def make(capacity_tokens: int = 1024, max_running: int = 8, step_rows: int = 32) -> EngineCore:
         cache = make_cache(capacity_tokens)
-        return EngineCore(model, cache, Scheduler(cache, max_running, step_rows), end_tokens(checkpoint, tokenizer))
+        return EngineCore(model, cache, Scheduler(cache, max_running, step_rows), frozenset(checkpoint.end_token_ids))
 
     return make
 
