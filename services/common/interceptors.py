@@ -1,5 +1,6 @@
 """One interceptor around every call: request id, deadline, metrics, log line, and errors mapped to their status."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -82,8 +83,10 @@ class _Wrapped:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             async with _Call(self._method, self._default_deadline_seconds, context):
                 self._refuse_while_starting()
-                async for response in behavior(request, context):
-                    yield response
+                # A call that ends while a response is being sent closes this generator, not the handler's own.
+                async with contextlib.aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
 
         return call
 

@@ -44,7 +44,7 @@ class Slow(decoder_pb2_grpc.DecoderServiceServicer):
                 yield decoder_pb2.GenerateResponse(text_delta="word ")
                 await asyncio.sleep(0.02)
             self.order.append("stream ended")
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the second when the call ends while a word is being sent
             self.cancelled.set()
             raise
 
