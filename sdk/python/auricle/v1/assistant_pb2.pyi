@@ -123,10 +123,30 @@ class UploadAudioRequest(_message.Message):
     def __init__(self, config: _Optional[_Union[UploadAudioConfig, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class UploadAudioConfig(_message.Message):
-    __slots__ = ("raw_pcm",)
+    __slots__ = ("raw_pcm", "upload_id", "offset_bytes")
     RAW_PCM_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
     raw_pcm: _audio_pb2.RawPcm
-    def __init__(self, raw_pcm: _Optional[_Union[_audio_pb2.RawPcm, _Mapping]] = ...) -> None: ...
+    upload_id: str
+    offset_bytes: int
+    def __init__(self, raw_pcm: _Optional[_Union[_audio_pb2.RawPcm, _Mapping]] = ..., upload_id: _Optional[str] = ..., offset_bytes: _Optional[int] = ...) -> None: ...
+
+class GetUploadRequest(_message.Message):
+    __slots__ = ("upload_id",)
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    upload_id: str
+    def __init__(self, upload_id: _Optional[str] = ...) -> None: ...
+
+class GetUploadResponse(_message.Message):
+    __slots__ = ("received_bytes", "audio", "expire_time")
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    received_bytes: int
+    audio: Audio
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, received_bytes: _Optional[int] = ..., audio: _Optional[_Union[Audio, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class UploadAudioResponse(_message.Message):
     __slots__ = ("audio",)

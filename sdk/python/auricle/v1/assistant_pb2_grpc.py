@@ -51,6 +51,11 @@ class AssistantServiceStub(object):
                 request_serializer=auricle_dot_v1_dot_assistant__pb2.UploadAudioRequest.SerializeToString,
                 response_deserializer=auricle_dot_v1_dot_assistant__pb2.UploadAudioResponse.FromString,
                 _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/auricle.v1.AssistantService/GetUpload',
+                request_serializer=auricle_dot_v1_dot_assistant__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=auricle_dot_v1_dot_assistant__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
         self.DeleteAudio = channel.unary_unary(
                 '/auricle.v1.AssistantService/DeleteAudio',
                 request_serializer=auricle_dot_v1_dot_assistant__pb2.DeleteAudioRequest.SerializeToString,
@@ -84,7 +89,14 @@ class AssistantServiceServicer(object):
 
     def UploadAudio(self, request_iterator, context):
         """UploadAudio stores a recording once, so that later requests can name it. The first message is the configuration,
-        later ones are chunks of the file.
+        later ones are chunks of the file. With an `upload_id` a broken upload can be taken up again where it ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """GetUpload tells how far an upload with an `upload_id` has come; NOT_FOUND when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +133,11 @@ def add_AssistantServiceServicer_to_server(servicer, server):
                     servicer.UploadAudio,
                     request_deserializer=auricle_dot_v1_dot_assistant__pb2.UploadAudioRequest.FromString,
                     response_serializer=auricle_dot_v1_dot_assistant__pb2.UploadAudioResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=auricle_dot_v1_dot_assistant__pb2.GetUploadRequest.FromString,
+                    response_serializer=auricle_dot_v1_dot_assistant__pb2.GetUploadResponse.SerializeToString,
             ),
             'DeleteAudio': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAudio,
@@ -216,6 +233,33 @@ class AssistantService(object):
             '/auricle.v1.AssistantService/UploadAudio',
             auricle_dot_v1_dot_assistant__pb2.UploadAudioRequest.SerializeToString,
             auricle_dot_v1_dot_assistant__pb2.UploadAudioResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/auricle.v1.AssistantService/GetUpload',
+            auricle_dot_v1_dot_assistant__pb2.GetUploadRequest.SerializeToString,
+            auricle_dot_v1_dot_assistant__pb2.GetUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
