@@ -143,8 +143,9 @@ def triton_row(server: TritonServer, encoder: AudioEncoder, mel: LogMel, batch: 
     """Clips through a server of this batch size against the same batches in this process."""
 
     def through_triton() -> float:
-        # Twice as many callers as a batch holds: the next batch is complete when one ends.
-        return asyncio.run(clips_per_second(server.grpc_address, mel, 2 * batch, TRITON_ROUND_SECONDS))
+        # Twice as many callers as a batch holds and one more: the next batch is complete when one ends, although each
+        # caller takes a moment to come back.
+        return asyncio.run(clips_per_second(server.grpc_address, mel, 2 * batch + 1, TRITON_ROUND_SECONDS))
 
     def in_process() -> float:
         return batch * calls_per_second(partial(encode_in_process, encoder, mel, batch), TRITON_ROUND_SECONDS)

@@ -4,7 +4,8 @@
 
 Every request carries a new 5 s clip, so nothing comes from the cache. The compute is what the services report for the
 request itself (decode, resample, speech and mel; encoder; prefill); all the rest, from the client's call to the first
-text in its hands, is overhead: serialization, hops, queues, scheduling, and the sandbox's hand-over.
+text in its hands, is overhead: serialization, hops, queues, scheduling, and the sandbox's hand-over. Beside it stands
+what gRPC alone takes of it (tests.load.hops): the same messages between idle processes, without the hop to Triton.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from auricle import Client
+from tests.load import hops
 from tests.platform import running_platform
 from tests.prompts import TRANSCRIBE, audio, text
 
@@ -35,6 +37,7 @@ class PathReport:
     compute_p95_ms: float
     overhead_p50_ms: float
     overhead_p95_ms: float
+    idle_hops_ms: float
 
 
 def first_token(client: Client, clip_seconds: float, seed: int) -> tuple[float, float]:
@@ -64,7 +67,7 @@ def measure(requests: int, clip_seconds: float) -> PathReport:
         for name, values in (("first_token", total), ("compute", compute), ("overhead", total - compute))
         for label, q in (("p50", 50), ("p95", 95))
     }
-    return PathReport(requests, clip_seconds, **quantiles)
+    return PathReport(requests, clip_seconds, **quantiles, idle_hops_ms=round(sum(hops.measure().values()), 2))
 
 
 def main() -> None:
