@@ -74,6 +74,7 @@ def engine_config(settings: DecoderSettings) -> TorchEngineConfig:
         max_waiting=settings.max_waiting,
         kv_cache_tokens=settings.kv_cache_tokens,
         step_rows=settings.step_tokens,
+        bulk_step_rows=settings.bulk_step_tokens,
         context_tokens=settings.context_tokens,
         max_unread_tokens=settings.max_unread_tokens,
     )

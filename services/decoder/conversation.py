@@ -7,13 +7,19 @@ import numpy as np
 from auricle.v1 import decoder_pb2, generation_pb2
 from services.common import generation, tensors
 from services.common.errors import InvalidArgument
-from services.decoder.engine import AudioSpan, EngineRequest
+from services.decoder.engine import AudioSpan, EngineRequest, Priority
 from services.qwen2_audio.prompt import AudioSlot, Message, PromptBuilder, Role
 
 _ROLES: dict[int, Role] = {
     generation_pb2.ROLE_SYSTEM: "system",
     generation_pb2.ROLE_USER: "user",
     generation_pb2.ROLE_ASSISTANT: "assistant",
+}
+
+_PRIORITIES: dict[int, Priority] = {
+    decoder_pb2.DECODER_PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    decoder_pb2.DECODER_PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    decoder_pb2.DECODER_PRIORITY_BULK: Priority.BULK,
 }
 
 
@@ -39,10 +45,13 @@ class RequestReader:
         """The request for the engine; `max_output_tokens` is cut to what the context leaves.
 
         Raises:
-            InvalidArgument: a limit is broken (with all violations), a tensor is malformed (TENSOR_INVALID), embeddings
-                are not the model's (EMBEDDING_INVALID), or the prompt leaves no room (PROMPT_TOO_LONG).
+            InvalidArgument: a limit is broken (with all violations), the priority is unknown, a tensor is malformed
+                (TENSOR_INVALID), embeddings are not the model's (EMBEDDING_INVALID), or the prompt leaves no room
+                (PROMPT_TOO_LONG).
         """
         generation.check_request(request.messages, "parts", request.config)
+        if request.priority not in _PRIORITIES:
+            raise InvalidArgument.of_field("priority", f"{request.priority} is none of the priorities")
         windows: list[np.ndarray] = []
         messages = [self._message(index, message, windows) for index, message in enumerate(request.messages)]
         prompt = self._prompts.build(messages)
@@ -50,8 +59,11 @@ class RequestReader:
         if room < 1:
             raise self._too_long(len(prompt.token_ids))
         audio = [AudioSpan(start, window) for (start, _), window in zip(prompt.audio_spans, windows, strict=True)]
+        for span in audio:
+            # The engine's thread will ask for it, and has no time to compute it.
+            _ = span.content_sha256
         params = generation.params_of(request.config).with_at_most(room)
-        return EngineRequest(prompt.token_ids, audio, params, arrival, deadline)
+        return EngineRequest(prompt.token_ids, audio, params, arrival, deadline, _PRIORITIES[request.priority])
 
     def _message(self, index: int, message: decoder_pb2.DecoderMessage, windows: list[np.ndarray]) -> Message:
         """The message for the template; its windows are appended to `windows`."""

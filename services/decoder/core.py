@@ -10,7 +10,7 @@ from services.common import telemetry
 from services.common.errors import AuricleError, DeadlineExceeded, Internal, InvalidArgument
 from services.decoder import metrics
 from services.decoder.engine import TokenEvent
-from services.decoder.kv_cache import KVCache
+from services.decoder.kv_cache import BlockTable, KVCache
 from services.decoder.model import Qwen2Model, Span
 from services.decoder.sampling import Sampler, sample
 from services.decoder.scheduler import Chunk, Scheduler
@@ -43,7 +43,10 @@ class EngineCore:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Touch every weight and start torch's threads, so that the first request does not pay for it."""
-        self.model.forward(self.model.embed([0]), [Span(rows=1, start=0, past=0)], [0], self.cache)
+        table = BlockTable(1, self.cache.device)
+        self.cache.extend(table, 1)
+        self.model.forward(self.model.embed([0]), [Span(1, 0, table)], [0], self.cache)
+        self.cache.pool.release(table.blocks)
 
     @torch.inference_mode()
     def step(self) -> list[Outcome]:
@@ -71,7 +74,7 @@ class EngineCore:
         due = [chunk.sequence for chunk in chunks if chunk.completes]
         logits = self._forward(chunks)
         for chunk in chunks:
-            chunk.sequence.cached += chunk.rows
+            self.scheduler.computed(chunk)
         token_ids = sample(logits, [sequence.sampler for sequence in due])
         return [self._accept(sequence, token_id) for sequence, token_id in zip(due, token_ids, strict=True)]
 
@@ -92,9 +95,9 @@ class EngineCore:
         """Logits `(chunks that complete, vocabulary)`."""
         spans, logit_rows, rows = [], [], 0
         for chunk in chunks:
-            slots = chunk.sequence.slots
-            assert slots is not None, "a scheduled sequence has its slots"
-            spans.append(Span(chunk.rows, slots.start, chunk.sequence.cached))
+            table = chunk.sequence.table
+            assert table is not None, "a scheduled sequence has its blocks"
+            spans.append(Span(chunk.rows, chunk.sequence.cached, table))
             rows += chunk.rows
             if chunk.completes:
                 logit_rows.append(rows - 1)
@@ -102,19 +105,19 @@ class EngineCore:
 
     def _embeddings(self, chunks: list[Chunk]) -> Tensor:
         """`(rows, hidden)`: the scheduler lays decoding sequences first, so their tokens are looked up together."""
-        last = [chunk.sequence.generated[-1] for chunk in chunks if not chunk.sequence.is_prefilling]
+        last = [chunk.sequence.tokens[-1] for chunk in chunks if not chunk.sequence.is_prefilling]
         parts = [self.model.embed(last)] if last else []
         for chunk in chunks:
             sequence = chunk.sequence
             if sequence.is_prefilling:
                 if sequence.embeddings is None:
-                    sequence.embeddings = self._prompt_embeddings(sequence)
+                    sequence.embeddings = self._embeddings_of(sequence)
                 parts.append(sequence.embeddings[sequence.cached : sequence.cached + chunk.rows])
         return torch.cat(parts)
 
-    def _prompt_embeddings(self, sequence: Sequence) -> Tensor:
-        """`(prompt tokens, hidden)`, with those of audio in the places of their placeholders."""
-        embeddings = self.model.embed(sequence.request.token_ids)
+    def _embeddings_of(self, sequence: Sequence) -> Tensor:
+        """`(tokens, hidden)`, with those of audio in the places of their placeholders."""
+        embeddings = self.model.embed(sequence.tokens)
         for span in sequence.request.audio:
             end = span.start + len(span.embeddings)
             embeddings[span.start : end] = torch.tensor(span.embeddings)

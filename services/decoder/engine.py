@@ -4,10 +4,12 @@ An engine takes prompts that are tokenized already and gives tokens and text bac
 template; behind this interface the built-in torch engine may give way to another one.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +24,13 @@ class FinishReason(Enum):
     LENGTH = "length"
 
 
+class Priority(IntEnum):
+    """Who goes first."""
+
+    INTERACTIVE = 0  # somebody waits for the answer
+    BULK = 1
+
+
 @dataclass(frozen=True)
 class AudioSpan:
     """Embeddings that take the place of placeholder tokens.
@@ -34,6 +43,11 @@ class AudioSpan:
     start: int
     embeddings: np.ndarray
 
+    @cached_property
+    def content_sha256(self) -> bytes:
+        """Of the embeddings; computed when first asked for."""
+        return hashlib.sha256(np.ascontiguousarray(self.embeddings).data).digest()
+
 
 @dataclass(frozen=True)
 class EngineRequest:
@@ -45,6 +59,7 @@ class EngineRequest:
         params: how to decode; prompt and `max_output_tokens` together fit into the context.
         arrival: when the request came, on time.monotonic's clock, in seconds.
         deadline: when its answer is of no more use, on the same clock.
+        priority: who goes first.
     """
 
     token_ids: Sequence[int]
@@ -52,6 +67,7 @@ class EngineRequest:
     params: GenerationParams = field(default_factory=GenerationParams)
     arrival: float = 0.0
     deadline: float = float("inf")
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ class Finish:
     queue_seconds: float  # arrival to the first work
     prefill_seconds: float  # from there to the first token
     decode_seconds: float  # from the first token to the last
+    cached_tokens: int = 0  # of the prompt, found in the prefix cache
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,54 @@
-"""Keys and values of every token that running sequences have seen.
+"""Keys and values of every token that sequences have seen, in blocks.
 
-One tensor is allocated at start-up and never grows. A sequence reserves a contiguous run of slots for its prompt and
-its longest answer before it is admitted, so it can never run out half-way; releasing gives the slots back at once.
+One tensor is allocated at start-up and never grows. A sequence holds a table of blocks that need not follow each other
+(PagedAttention, arXiv 2309.06180) and may share its first blocks with others. Torch has no attention that follows a
+table: blocks that do follow each other are read where they are, others are gathered for each layer.
 """
 
 import torch
 from torch import Tensor
 
+from services.decoder.block_pool import BlockPool
+
+BLOCK_TOKENS = 16
+
+
+class BlockTable:
+    """The blocks of one sequence, in order, and the slots of their tokens.
+
+    Attributes:
+        blocks: numbers of the blocks.
+        slots: `(max_tokens rounded up,)` the slot of each token; those beyond the last block mean nothing yet.
+        in_a_row: True while the blocks follow each other.
+    """
+
+    def __init__(self, max_tokens: int, device: str) -> None:
+        self.blocks: list[int] = []
+        self.slots = torch.zeros(blocks_of(max_tokens) * BLOCK_TOKENS, dtype=torch.long, device=device)
+        self.in_a_row = True
+
+    @property
+    def capacity_tokens(self) -> int:
+        """Tokens that the blocks hold."""
+        return len(self.blocks) * BLOCK_TOKENS
+
+    def append(self, blocks: list[int]) -> None:
+        """Add blocks at the end."""
+        for block in blocks:
+            self.in_a_row = self.in_a_row and (not self.blocks or block == self.blocks[-1] + 1)
+            end = self.capacity_tokens + BLOCK_TOKENS
+            torch.arange(block * BLOCK_TOKENS, (block + 1) * BLOCK_TOKENS, out=self.slots[end - BLOCK_TOKENS : end])
+            self.blocks.append(block)
+
 
 class KVCache:
-    """A fixed number of token slots.
+    """A fixed number of blocks of BLOCK_TOKENS tokens.
 
     Args:
         layers: layers of the model.
         heads: key and value heads of a layer.
         head_width: width of a head.
-        capacity_tokens: slots.
+        capacity_tokens: most tokens held; rounded down to whole blocks.
         dtype: of keys and values.
         device: where they live.
     """
@@ -30,45 +63,49 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
-        self.capacity_tokens = capacity_tokens
+        self.pool = BlockPool(capacity_tokens // BLOCK_TOKENS)
+        self.device = device
         # Keys and values of a layer stand in one tensor, keys first, so that a step writes both with one copy.
-        self._slots = torch.empty((layers, 2, heads, capacity_tokens, head_width), dtype=dtype, device=device)
-        self._by_layer = self._slots.flatten(1, 2).unbind(0)
-        # Free runs by their start; neighbors are always merged.
-        self._free: dict[int, int] = {0: capacity_tokens}
+        shape = (layers, 2 * heads, self.capacity_tokens, head_width)
+        self._by_layer = torch.empty(shape, dtype=dtype, device=device).unbind(0)
+
+    @property
+    def capacity_tokens(self) -> int:
+        """Most tokens held."""
+        return self.pool.blocks * BLOCK_TOKENS
 
     @property
     def used_tokens(self) -> int:
-        """Slots that are reserved now."""
-        return self.capacity_tokens - sum(self._free.values())
+        """Tokens in blocks that sequences own."""
+        return self.pool.used * BLOCK_TOKENS
 
-    def reserve(self, tokens: int) -> range | None:
-        """A run of `tokens` slots for the caller to own until `release`; None when no free run is long enough."""
-        for start, length in sorted(self._free.items()):
-            if length >= tokens:
-                del self._free[start]
-                if length > tokens:
-                    self._free[start + tokens] = length - tokens
-                return range(start, start + tokens)
-        return None
-
-    def release(self, slots: range) -> None:
-        """Take back a run that `reserve` gave out."""
-        start, length = slots.start, len(slots)
-        before = next((s for s, n in self._free.items() if s + n == start), None)
-        if before is not None:
-            start, length = before, length + self._free[before]
-        length += self._free.pop(slots.stop, 0)
-        self._free[start] = length
+    def extend(self, table: BlockTable, tokens: int) -> bool:
+        """Let the table hold so many tokens; False, and nothing changed, when there are too few blocks."""
+        missing = blocks_of(tokens) - len(table.blocks)
+        if missing <= 0:
+            return True
+        blocks = self.pool.take(missing, after=table.blocks[-1] if table.blocks else None)
+        if blocks is None:
+            return False
+        table.append(blocks)
+        return True
 
     def write(self, layer: int, slots: Tensor, keys_and_values: Tensor) -> None:
         """Store `(rows, 2 * heads, head_width)`, keys first, at `slots` (rows,)."""
         self._by_layer[layer].index_copy_(1, slots, keys_and_values.transpose(0, 1))
 
-    def views(self, start: int, tokens: int) -> list[tuple[Tensor, Tensor]]:
-        """For each layer the keys and the values from slot `start` on, each `(1, heads, tokens, head_width)`.
+    def read(self, layer: int, table: BlockTable, tokens: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a sequence's first tokens, each `(1, heads, tokens, head_width)`."""
+        held = self._by_layer[layer]
+        if table.in_a_row:
+            start = table.blocks[0] * BLOCK_TOKENS
+            seen = held[:, start : start + tokens]
+        else:
+            seen = held.index_select(1, table.slots[:tokens])
+        keys, values = seen.unflatten(0, (2, 1, -1)).unbind(0)
+        return keys, values
 
-        They are views: what is written later is seen in them.
-        """
-        run = self._slots[:, :, :, start : start + tokens]
-        return list(zip(run[:, 0:1].unbind(0), run[:, 1:2].unbind(0), strict=True))
+
+def blocks_of(tokens: int) -> int:
+    """Blocks that hold so many tokens."""
+    return -(-tokens // BLOCK_TOKENS)

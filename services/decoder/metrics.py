@@ -3,15 +3,13 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.decoder.engine import TokenEvent
-from services.decoder.kv_cache import KVCache
-from services.decoder.scheduler import Scheduler
 from services.decoder.sequence import Sequence
 
 _PREFIX = "auricle_decoder_"
 
 RUNNING = Gauge(f"{_PREFIX}num_requests_running", "Requests that decode now.")
 WAITING = Gauge(f"{_PREFIX}num_requests_waiting", "Requests that wait for a place.")
-KV_USAGE = Gauge(f"{_PREFIX}kv_cache_usage_perc", "Reserved part of the KV cache, 0 to 1.")
+KV_USAGE = Gauge(f"{_PREFIX}kv_cache_usage_perc", "Part of the KV cache that requests hold, 0 to 1.")
 FIRST_TOKEN_SECONDS = Histogram(
     f"{_PREFIX}time_to_first_token_seconds",
     "From a request's arrival to its first token.",
@@ -22,16 +20,25 @@ TOKEN_SECONDS = Histogram(
     "From one token of a request to its next.",
     buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5),
 )
-PROMPT_TOKENS = Counter(f"{_PREFIX}prompt_tokens_total", "Prompt tokens computed.")
+PROMPT_TOKENS = Counter(f"{_PREFIX}prompt_tokens_total", "Prompt tokens of answered requests.")
 GENERATED_TOKENS = Counter(f"{_PREFIX}generation_tokens_total", "Tokens generated.")
+PREFIX_QUERIES = Counter(f"{_PREFIX}prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.")
+PREFIX_HITS = Counter(f"{_PREFIX}prefix_cache_hits_total", "Prompt tokens found in the prefix cache.")
+PREEMPTIONS = Counter(f"{_PREFIX}num_preemptions_total", "Requests that gave their place to another for a while.")
 SUCCESSES = Counter(f"{_PREFIX}request_success_total", "Answers that came to their end.", ["finish_reason"])
 
 
-def publish_load(scheduler: Scheduler, cache: KVCache) -> None:
+def publish_load(running: int, waiting: int, kv_usage: float) -> None:
     """Set the gauges."""
-    RUNNING.set(len(scheduler.running))
-    WAITING.set(len(scheduler.waiting))
-    KV_USAGE.set(cache.used_tokens / cache.capacity_tokens)
+    RUNNING.set(running)
+    WAITING.set(waiting)
+    KV_USAGE.set(kv_usage)
+
+
+def count_prefix(prompt_tokens: int, found_tokens: int) -> None:
+    """Count a prompt that was looked up in the prefix cache."""
+    PREFIX_QUERIES.inc(prompt_tokens)
+    PREFIX_HITS.inc(found_tokens)
 
 
 def count_token(sequence: Sequence, event: TokenEvent, previous_token_at: float) -> None:

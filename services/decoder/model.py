@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2Config
 
-from services.decoder.kv_cache import KVCache
+from services.decoder.kv_cache import BlockTable, KVCache
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,18 @@ class Span:
 
     Attributes:
         rows: tokens of this sequence in the step.
-        start: the sequence's first slot in the cache.
         past: tokens of the sequence that are in the cache already.
+        table: the sequence's blocks in the cache, enough for past and rows.
     """
 
     rows: int
-    start: int
     past: int
+    table: BlockTable
 
-
-@dataclass(frozen=True)
-class _Seen:
-    """What the rows of one sequence attend to: under which mask, and keys and values of each layer."""
-
-    rows: int
-    mask: Tensor | None
-    keys_and_values: list[tuple[Tensor, Tensor]]
+    @property
+    def end(self) -> int:
+        """Tokens in the cache after the step."""
+        return self.past + self.rows
 
 
 @dataclass(frozen=True)
@@ -117,19 +113,20 @@ class Qwen2Model:
             hidden: `(rows, hidden)` embeddings, the rows of one span after those of the one before.
             spans: how the rows belong to sequences.
             logit_rows: rows whose next token is wanted.
-            cache: holds the slots that the spans name.
+            cache: holds the blocks that the spans name.
 
         Returns:
             `(len(logit_rows), vocabulary)` logits, float32.
         """
-        positions = _indices([range(s.past, s.past + s.rows) for s in spans], self.device)
-        slots = _indices([range(s.start + s.past, s.start + s.past + s.rows) for s in spans], self.device)
+        positions = torch.cat([torch.arange(span.past, span.end, device=self.device) for span in spans])
+        slots = torch.cat([span.table.slots[span.past : span.end] for span in spans])
         rotation = self._cos[positions], self._sin[positions]
-        seen = [_Seen(s.rows, self._mask(s, hidden), cache.views(s.start, s.past + s.rows)) for s in spans]
+        masks = [self._mask(span, hidden) for span in spans]
         for index, layer in enumerate(self._layers):
             packed = self._project(layer, self._rms(hidden, layer.input_norm), rotation)
             cache.write(index, slots, packed[:, self.heads :])
-            attended = self._attend(packed[:, : self.heads], index, seen)
+            seen = [cache.read(index, span.table, span.end) for span in spans]
+            attended = self._attend(packed[:, : self.heads], spans, masks, seen)
             hidden = hidden + functional.linear(attended, layer.out)
             hidden = hidden + self._mlp(layer, self._rms(hidden, layer.mlp_norm))
         wanted = self._rms(hidden[logit_rows], self._norm)
@@ -143,24 +140,25 @@ class Qwen2Model:
         turned.copy_(torch.addcmul(turned * cos, turned.roll(self.head_width // 2, -1), sin))
         return packed
 
-    def _attend(self, queries: Tensor, layer: int, seen: list[_Seen]) -> Tensor:
-        """`(rows, heads, head_width)` to `(rows, heads * head_width)`, each sequence over what it has seen."""
+    def _attend(
+        self, queries: Tensor, spans: list[Span], masks: list[Tensor | None], seen: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """`(rows, heads, head_width)` to `(rows, heads * head_width)`, each over what it has seen."""
         # The queries that share a key head are rows of one attention, so that keys are never repeated (GQA).
-        grouped = queries.unflatten(1, (self.kv_heads, -1)).split([own.rows for own in seen])
+        grouped = queries.unflatten(1, (self.kv_heads, -1)).split([span.rows for span in spans])
         attended = []
-        for own, query in zip(seen, grouped, strict=True):
-            keys, values = own.keys_and_values[layer]
-            if own.rows > 1:
+        for span, query, mask, (keys, values) in zip(spans, grouped, masks, seen, strict=True):
+            if span.rows > 1:
                 query = query.transpose(0, 1).flatten(1, 2)[None]
-            out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=own.mask)
-            attended.append(out if own.rows == 1 else out[0].unflatten(1, (own.rows, -1)).transpose(0, 1))
+            out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            attended.append(out if span.rows == 1 else out[0].unflatten(1, (span.rows, -1)).transpose(0, 1))
         return torch.cat(attended).flatten(1)
 
     def _mask(self, span: Span, hidden: Tensor) -> Tensor | None:
         """Additive causal mask `(rows * group, past + rows)`; a single row sees everything and needs none."""
         if span.rows == 1:
             return None
-        mask = torch.full((span.rows, span.past + span.rows), -torch.inf, dtype=hidden.dtype, device=hidden.device)
+        mask = torch.full((span.rows, span.end), -torch.inf, dtype=hidden.dtype, device=hidden.device)
         return mask.triu_(span.past + 1).repeat_interleave(self.heads // self.kv_heads, 0)
 
     def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
@@ -200,7 +198,3 @@ def _rotary_table(config: Qwen2Config, tokens: int, dtype: torch.dtype, device: 
     cos, sin = angles.cos(), angles.sin()
     table = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
     return table[0][:, None].to(device, dtype), table[1][:, None].to(device, dtype)
-
-
-def _indices(ranges: list[range], device: str) -> Tensor:
-    return torch.tensor([index for indices in ranges for index in indices], device=device)

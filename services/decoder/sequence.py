@@ -6,7 +6,8 @@ from time import monotonic
 from torch import Tensor
 
 from services.decoder.detokenizer import Detokenizer
-from services.decoder.engine import EngineRequest, Finish, FinishReason, TokenEvent
+from services.decoder.engine import EngineRequest, Finish, FinishReason, Priority, TokenEvent
+from services.decoder.kv_cache import BlockTable
 from services.decoder.sampling import Sampler
 
 
@@ -18,22 +19,36 @@ class Sequence:
         request: what was asked.
         text: turns its tokens into text.
         sampler: chooses them; set when the engine takes the request.
-        slots: its place in the KV cache, from admission to its end.
+        tokens: ids of the prompt and of what was generated so far.
+        priority: the request's, unless it waited too long.
+        table: its blocks of the KV cache, while it runs.
         cached: tokens of it whose keys and values are in the cache.
-        embeddings: the prompt's, `(prompt tokens, hidden)`, from the first prefill chunk to the last.
+        block_keys: names of its full blocks (services.decoder.prefix).
+        embeddings: `(tokens, hidden)`, from the first prefill chunk to the last.
         generated: tokens generated so far.
+        found_tokens: tokens of the prompt that the prefix cache had when the request was first admitted.
+        waiting_since: when it joined the queue, on time.monotonic's clock.
     """
 
     request: EngineRequest
     text: Detokenizer
-    sampler: Sampler = field(init=False)
-    slots: range | None = None
+    sampler: Sampler = field(init=False, repr=False)
+    tokens: list[int] = field(init=False)
+    priority: Priority = field(init=False)
+    table: BlockTable | None = None
     cached: int = 0
+    block_keys: list[bytes] = field(default_factory=list)
     embeddings: Tensor | None = None
     generated: list[int] = field(default_factory=list)
+    found_tokens: int = 0
+    waiting_since: float = 0.0
     started_at: float = 0.0
     first_token_at: float = 0.0
     last_token_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.request.token_ids)
+        self.priority = self.request.priority
 
     @property
     def prompt_tokens(self) -> int:
@@ -42,18 +57,18 @@ class Sequence:
 
     @property
     def most_tokens(self) -> int:
-        """Slots that prompt and longest answer take."""
+        """Tokens that prompt and longest answer have."""
         return self.prompt_tokens + self.request.params.max_output_tokens
 
     @property
     def rows_due(self) -> int:
-        """Rows to compute before the next token: what is left of the prompt, then one a step."""
-        return max(1, self.prompt_tokens - self.cached)
+        """Rows to compute before the next token: the last token, and whatever else is not in the cache."""
+        return len(self.tokens) - self.cached
 
     @property
     def is_prefilling(self) -> bool:
-        """True until the whole prompt is in the cache."""
-        return self.cached < self.prompt_tokens
+        """True until the prompt, and after a preemption the answer so far, is in the cache."""
+        return self.cached < self.prompt_tokens or self.rows_due > 1
 
     def accept(self, token_id: int, end_tokens: frozenset[int]) -> TokenEvent:
         """Add a generated token: the piece of the answer that it makes certain, with `finish` when it is the last."""
@@ -61,6 +76,7 @@ class Sequence:
         self.first_token_at = self.first_token_at or now
         self.last_token_at = now
         self.generated.append(token_id)
+        self.tokens.append(token_id)
         text = self.text.push(token_id)
         reason = self._finish_reason(token_id, end_tokens)
         if reason is None:
@@ -82,4 +98,5 @@ class Sequence:
             queue_seconds=self.started_at - self.request.arrival,
             prefill_seconds=self.first_token_at - self.started_at,
             decode_seconds=self.last_token_at - self.first_token_at,
+            cached_tokens=self.found_tokens,
         )

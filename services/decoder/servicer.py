@@ -83,5 +83,6 @@ def _completion(finish: Finish, prompt_tokens: int, token_ids: list[int]) -> dec
         queue_ms=finish.queue_seconds * 1000,
         prefill_ms=finish.prefill_seconds * 1000,
         decode_ms=finish.decode_seconds * 1000,
+        cached_prompt_tokens=finish.cached_tokens,
         token_ids=token_ids,
     )

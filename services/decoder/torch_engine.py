@@ -21,7 +21,7 @@ from services.decoder import metrics
 from services.decoder.core import EngineCore, Outcome
 from services.decoder.detokenizer import Detokenizer, TokenBytes
 from services.decoder.engine import Engine, EngineRequest, TokenEvent
-from services.decoder.kv_cache import KVCache
+from services.decoder.kv_cache import BLOCK_TOKENS, KVCache
 from services.decoder.model import Qwen2Model, head_width
 from services.decoder.outlet import Outlet
 from services.decoder.scheduler import Scheduler
@@ -43,8 +43,9 @@ class TorchEngineConfig:
         threads: CPU threads of a step.
         max_running: requests that decode together.
         max_waiting: further requests that may wait.
-        kv_cache_tokens: slots of the KV cache, shared by everybody who runs.
+        kv_cache_tokens: tokens that the KV cache holds, shared by everybody who runs; rounded down to whole blocks.
         step_rows: most tokens computed in one step.
+        bulk_step_rows: most of them that are of bulk prompts.
         context_tokens: most tokens of prompt and answer together; None takes what model and cache allow.
         max_unread_tokens: how far a reader may fall behind.
     """
@@ -56,6 +57,7 @@ class TorchEngineConfig:
     max_waiting: int = 64
     kv_cache_tokens: int = 16384
     step_rows: int = 256
+    bulk_step_rows: int = 128
     context_tokens: int | None = None
     max_unread_tokens: int = 512
 
@@ -82,7 +84,8 @@ class TorchEngine(Engine):
         self._token_bytes = TokenBytes(tokenizer)
         self._end_tokens = end_tokens
         self._config = config
-        limits = (self._text_config.max_position_embeddings, config.kv_cache_tokens, config.context_tokens)
+        kv_cache_tokens = config.kv_cache_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+        limits = (self._text_config.max_position_embeddings, kv_cache_tokens, config.context_tokens)
         self._context_tokens = min(limit for limit in limits if limit is not None)
         self._inbox: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._open: dict[Sequence, Outlet] = {}
@@ -191,14 +194,17 @@ class TorchEngine(Engine):
             dtype=config.dtype,
             device=config.device,
         )
-        return EngineCore(model, cache, Scheduler(cache, config.max_running, config.step_rows), self._end_tokens)
+        scheduler = Scheduler(cache, config.max_running, config.step_rows, config.bulk_step_rows)
+        return EngineCore(model, cache, scheduler, self._end_tokens)
 
     def _work(self, core: EngineCore) -> None:
         while self._take_commands(core):
             outcomes = core.step()
             if outcomes:
                 self._loop.call_soon_threadsafe(self._deliver, outcomes)
-            metrics.publish_load(core.scheduler, core.cache)
+            scheduler, cache = core.scheduler, core.cache
+            usage = cache.used_tokens / cache.capacity_tokens
+            metrics.publish_load(len(scheduler.running), len(scheduler.waiting), usage)
 
     def _take_commands(self, core: EngineCore) -> bool:
         """Do what arrived since the last step; wait for something when there is nothing to compute. False ends it."""

@@ -40,6 +40,7 @@ def _usage(answer: Answer) -> assistant_pb2.Usage:
         ],
         first_token_ms=answer.clock.first_token_ms,
         total_ms=answer.total_ms,
+        cached_prompt_tokens=answer.completion.cached_prompt_tokens,
     )
 
 

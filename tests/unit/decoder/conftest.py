@@ -11,7 +11,7 @@ from services.common.generation import GenerationParams
 from services.decoder.build import load_tokenizer
 from services.decoder.core import EngineCore
 from services.decoder.detokenizer import Detokenizer, TokenBytes
-from services.decoder.engine import AudioSpan, EngineRequest
+from services.decoder.engine import AudioSpan, EngineRequest, Priority
 from services.decoder.kv_cache import KVCache
 from services.decoder.model import Qwen2Model
 from services.decoder.scheduler import Scheduler
@@ -74,7 +74,8 @@ def make_core(
 ) -> Callable[..., EngineCore]:
     def make(capacity_tokens: int = 1024, max_running: int = 8, step_rows: int = 32) -> EngineCore:
         cache = make_cache(capacity_tokens)
-        return EngineCore(model, cache, Scheduler(cache, max_running, step_rows), frozenset(checkpoint.end_token_ids))
+        scheduler = Scheduler(cache, max_running, step_rows, bulk_step_rows=step_rows // 2)
+        return EngineCore(model, cache, scheduler, frozenset(checkpoint.end_token_ids))
 
     return make
 
@@ -88,10 +89,11 @@ def make_sequence(tokenizer: Any) -> Callable[..., DecodeSequence]:
         max_output_tokens: int = 8,
         audio: Sequence[AudioSpan] = (),
         deadline: float = float("inf"),
+        priority: Priority = Priority.INTERACTIVE,
         **params: Any,
     ) -> DecodeSequence:
         given = GenerationParams(max_output_tokens=max_output_tokens, **params)
-        request = EngineRequest(token_ids, audio, given, deadline=deadline)
+        request = EngineRequest(token_ids, audio, given, deadline=deadline, priority=priority)
         return DecodeSequence(request, Detokenizer(token_bytes, given.stop))
 
     return make

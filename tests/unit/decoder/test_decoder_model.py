@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
-from services.decoder.kv_cache import KVCache
+from services.decoder.kv_cache import BlockTable, KVCache, blocks_of
 from services.decoder.model import Qwen2Model, Span
 from services.qwen2_audio.config import text_config
 from services.qwen2_audio.weights import Checkpoint
@@ -20,6 +20,19 @@ CONTEXT_TOKENS = 512
 TOLERANCE = 2e-4  # on logits with a standard deviation of about 6
 
 MakeCache = Callable[..., KVCache]
+
+
+def table_of(cache: KVCache, tokens: int, *, scattered: bool = False) -> BlockTable:
+    """Blocks for so many tokens; scattered ones do not follow each other."""
+    table = BlockTable(CONTEXT_TOKENS, "cpu")
+    if scattered:
+        blocks = cache.pool.take(2 * blocks_of(tokens))
+        assert blocks
+        table.append(blocks[::-2])
+        assert not table.in_a_row
+    else:
+        assert cache.extend(table, tokens)
+    return table
 
 
 def prompt(length: int, seed: int) -> list[int]:
@@ -43,9 +56,7 @@ def test_sequences_packed_together_are_computed_as_if_alone(
     cache = make_cache()
     spans, rows, total = [], [], 0
     for tokens in prompts:
-        slots = cache.reserve(len(tokens))
-        assert slots is not None
-        spans.append(Span(len(tokens), slots.start, past=0))
+        spans.append(Span(len(tokens), 0, table_of(cache, len(tokens))))
         total += len(tokens)
         rows.append(total - 1)
     logits = forward(model, list(itertools.chain(*prompts)), spans, rows, cache)
@@ -53,12 +64,14 @@ def test_sequences_packed_together_are_computed_as_if_alone(
         torch.testing.assert_close(row, last_logits(reference, tokens), atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("scattered", [False, True])
 def test_a_prompt_in_pieces_is_computed_as_if_whole(
-    model: Qwen2Model, make_cache: MakeCache, reference: Qwen2ForCausalLM
+    model: Qwen2Model, make_cache: MakeCache, reference: Qwen2ForCausalLM, scattered: bool
 ) -> None:
-    tokens, cache = prompt(30, 1), make_cache()
-    for begin, end in ((0, 11), (11, 12), (12, 30)):
-        span = Span(end - begin, start=100, past=begin)
+    tokens, cache = prompt(40, 1), make_cache()
+    table = table_of(cache, 40, scattered=scattered)
+    for begin, end in ((0, 11), (11, 12), (12, 40)):
+        span = Span(end - begin, begin, table)
         logits = forward(model, tokens[begin:end], [span], [end - begin - 1], cache)
         torch.testing.assert_close(logits[0], last_logits(reference, tokens[:end]), atol=TOLERANCE, rtol=0)
 
@@ -67,8 +80,9 @@ def test_decoding_beside_a_prefill_changes_neither(
     model: Qwen2Model, make_cache: MakeCache, reference: Qwen2ForCausalLM
 ) -> None:
     running, arriving, cache = prompt(12, 2), prompt(9, 3), make_cache()
-    forward(model, running[:-1], [Span(11, start=0, past=0)], [10], cache)
-    spans = [Span(1, start=0, past=11), Span(9, start=200, past=0)]
+    table = table_of(cache, 12)
+    forward(model, running[:-1], [Span(11, 0, table)], [10], cache)
+    spans = [Span(1, 11, table), Span(9, 0, table_of(cache, 9))]
     logits = forward(model, [running[-1], *arriving], spans, [0, 9], cache)
     torch.testing.assert_close(logits[0], last_logits(reference, running), atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(logits[1], last_logits(reference, arriving), atol=TOLERANCE, rtol=0)
@@ -77,15 +91,17 @@ def test_decoding_beside_a_prefill_changes_neither(
 def test_slots_that_another_sequence_left_behind_are_not_seen(model: Qwen2Model, make_cache: MakeCache) -> None:
     tokens = prompt(6, 4)
     clean, dirty = make_cache(), make_cache()
-    forward(model, prompt(300, 5), [Span(300, start=0, past=0)], [299], dirty)
-    span = Span(6, start=3, past=0)
+    table = table_of(dirty, 300)
+    forward(model, prompt(300, 5), [Span(300, 0, table)], [299], dirty)
+    span = Span(6, 0, table)
     torch.testing.assert_close(
         forward(model, tokens, [span], [5], dirty), forward(model, tokens, [span], [5], clean), atol=0, rtol=0
     )
 
 
 def test_only_wanted_rows_have_logits(model: Qwen2Model, make_cache: MakeCache) -> None:
-    assert forward(model, prompt(5, 6), [Span(5, 0, 0)], [], make_cache()).shape == (0, 512)
+    cache = make_cache()
+    assert forward(model, prompt(5, 6), [Span(5, 0, table_of(cache, 5))], [], cache).shape == (0, 512)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -95,7 +111,7 @@ def test_half_precision_stays_near(
     half = Qwen2Model(text_config(checkpoint.config), checkpoint.text_tensors(), CONTEXT_TOKENS, dtype)
     cache = make_cache(dtype=dtype)
     tokens = prompt(20, 7)
-    logits = forward(half, tokens, [Span(20, 0, 0)], [19], cache)[0]
+    logits = forward(half, tokens, [Span(20, 0, table_of(cache, 20))], [19], cache)[0]
     expected = last_logits(reference, tokens)
     assert logits.dtype == torch.float32
     assert torch.corrcoef(torch.stack([logits, expected]))[0, 1] > 0.99

@@ -11,6 +11,7 @@ import torch
 from services.common.errors import AuricleError, DeadlineExceeded, Internal, InvalidArgument
 from services.decoder.core import EngineCore
 from services.decoder.engine import AudioSpan, Finish, FinishReason, TokenEvent
+from services.decoder.kv_cache import BLOCK_TOKENS
 from services.decoder.sequence import Sequence
 
 pytestmark = pytest.mark.unit
@@ -171,8 +172,9 @@ def test_after_any_cancellations_the_cache_is_empty(make_core: MakeCore, make_se
         if alive and chance.random() < 0.4:
             core.scheduler.remove(alive.pop(chance.randrange(len(alive))))
         core.step()
-        held = sum(sequence.most_tokens for sequence in core.scheduler.running)
-        assert core.cache.used_tokens == held
+        tables = [sequence.table for sequence in core.scheduler.running]
+        held = {block for table in tables if table for block in table.blocks}
+        assert core.cache.used_tokens == len(held) * BLOCK_TOKENS <= core.cache.capacity_tokens
     for sequence in alive:
         core.scheduler.remove(sequence)
     assert core.cache.used_tokens == 0

@@ -27,7 +27,7 @@ from auricle.v1 import generation_pb2 as auricle_dot_v1_dot_generation__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uricle/v1/assistant.proto\x12\nauricle.v1\x1a\x16\x61uricle/v1/audio.proto\x1a\x1b\x61uricle/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\x0b\x43hatRequest\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.auricle.v1.Message\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.auricle.v1.GenerationConfig\":\n\x11StreamChatRequest\x12%\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x17.auricle.v1.ChatRequest\"S\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.auricle.v1.Role\x12(\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x17.auricle.v1.ContentPart\"O\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x17.auricle.v1.AudioSourceH\x00\x42\x06\n\x04part\"\\\n\x0b\x41udioSource\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12#\n\x07raw_pcm\x18\x03 \x01(\x0b\x32\x12.auricle.v1.RawPcmB\x08\n\x06source\"\xa5\x01\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.auricle.v1.FinishReason\x12%\n\x05heard\x18\x03 \x03(\x0b\x32\x16.auricle.v1.HeardAudio\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.auricle.v1.Usage\x12\r\n\x05model\x18\x05 \x01(\t\"S\n\x12StreamChatResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12)\n\x07summary\x18\x02 \x01(\x0b\x32\x18.auricle.v1.ChatResponse\"y\n\nHeardAudio\x12\x18\n\x10received_seconds\x18\x01 \x01(\x01\x12\x15\n\rheard_seconds\x18\x02 \x01(\x01\x12(\n\x07windows\x18\x03 \x03(\x0b\x32\x17.auricle.v1.AudioWindow\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\xf5\x01\n\x05Usage\x12\x1e\n\x16\x61udio_received_seconds\x18\x01 \x01(\x01\x12\x1b\n\x13\x61udio_heard_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x61udio_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\routput_tokens\x18\x06 \x01(\x05\x12*\n\x07timings\x18\x07 \x03(\x0b\x32\x19.auricle.v1.ServiceTiming\x12\x16\n\x0e\x66irst_token_ms\x18\x08 \x01(\x01\x12\x10\n\x08total_ms\x18\t \x01(\x01\"E\n\rServiceTiming\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\"a\n\x12UploadAudioRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.auricle.v1.UploadAudioConfigH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07request\"a\n\x11UploadAudioConfig\x12#\n\x07raw_pcm\x18\x01 \x01(\x0b\x32\x12.auricle.v1.RawPcm\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\"%\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"~\n\x11GetUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12 \n\x05\x61udio\x18\x02 \x01(\x0b\x32\x11.auricle.v1.Audio\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x13UploadAudioResponse\x12 \n\x05\x61udio\x18\x01 \x01(\x0b\x32\x11.auricle.v1.Audio\"r\n\x05\x41udio\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x12\x44\x65leteAudioRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteAudioResponse\"\x11\n\x0fGetModelRequest\"\xbc\x01\n\x10GetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\x12\x17\n\x0fmax_audio_parts\x18\x04 \x01(\x05\x12\x17\n\x0fmax_audio_bytes\x18\x05 \x01(\x03\x12\r\n\x05ready\x18\x06 \x01(\x08\x12+\n\x08services\x18\x07 \x03(\x0b\x32\x19.auricle.v1.ServiceStatus\"?\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t2\xcf\x03\n\x10\x41ssistantService\x12\x39\n\x04\x43hat\x12\x17.auricle.v1.ChatRequest\x1a\x18.auricle.v1.ChatResponse\x12M\n\nStreamChat\x12\x1d.auricle.v1.StreamChatRequest\x1a\x1e.auricle.v1.StreamChatResponse0\x01\x12P\n\x0bUploadAudio\x12\x1e.auricle.v1.UploadAudioRequest\x1a\x1f.auricle.v1.UploadAudioResponse(\x01\x12H\n\tGetUpload\x12\x1c.auricle.v1.GetUploadRequest\x1a\x1d.auricle.v1.GetUploadResponse\x12N\n\x0b\x44\x65leteAudio\x12\x1e.auricle.v1.DeleteAudioRequest\x1a\x1f.auricle.v1.DeleteAudioResponse\x12\x45\n\x08GetModel\x12\x1b.auricle.v1.GetModelRequest\x1a\x1c.auricle.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uricle/v1/assistant.proto\x12\nauricle.v1\x1a\x16\x61uricle/v1/audio.proto\x1a\x1b\x61uricle/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\x0b\x43hatRequest\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.auricle.v1.Message\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.auricle.v1.GenerationConfig\":\n\x11StreamChatRequest\x12%\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x17.auricle.v1.ChatRequest\"S\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.auricle.v1.Role\x12(\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x17.auricle.v1.ContentPart\"O\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x17.auricle.v1.AudioSourceH\x00\x42\x06\n\x04part\"\\\n\x0b\x41udioSource\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12#\n\x07raw_pcm\x18\x03 \x01(\x0b\x32\x12.auricle.v1.RawPcmB\x08\n\x06source\"\xa5\x01\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.auricle.v1.FinishReason\x12%\n\x05heard\x18\x03 \x03(\x0b\x32\x16.auricle.v1.HeardAudio\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.auricle.v1.Usage\x12\r\n\x05model\x18\x05 \x01(\t\"S\n\x12StreamChatResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12)\n\x07summary\x18\x02 \x01(\x0b\x32\x18.auricle.v1.ChatResponse\"y\n\nHeardAudio\x12\x18\n\x10received_seconds\x18\x01 \x01(\x01\x12\x15\n\rheard_seconds\x18\x02 \x01(\x01\x12(\n\x07windows\x18\x03 \x03(\x0b\x32\x17.auricle.v1.AudioWindow\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\x93\x02\n\x05Usage\x12\x1e\n\x16\x61udio_received_seconds\x18\x01 \x01(\x01\x12\x1b\n\x13\x61udio_heard_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x61udio_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\routput_tokens\x18\x06 \x01(\x05\x12*\n\x07timings\x18\x07 \x03(\x0b\x32\x19.auricle.v1.ServiceTiming\x12\x16\n\x0e\x66irst_token_ms\x18\x08 \x01(\x01\x12\x10\n\x08total_ms\x18\t \x01(\x01\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\n \x01(\x05\"E\n\rServiceTiming\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\"a\n\x12UploadAudioRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.auricle.v1.UploadAudioConfigH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07request\"a\n\x11UploadAudioConfig\x12#\n\x07raw_pcm\x18\x01 \x01(\x0b\x32\x12.auricle.v1.RawPcm\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\"%\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"~\n\x11GetUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12 \n\x05\x61udio\x18\x02 \x01(\x0b\x32\x11.auricle.v1.Audio\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x13UploadAudioResponse\x12 \n\x05\x61udio\x18\x01 \x01(\x0b\x32\x11.auricle.v1.Audio\"r\n\x05\x41udio\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x12\x44\x65leteAudioRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteAudioResponse\"\x11\n\x0fGetModelRequest\"\xbc\x01\n\x10GetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\x12\x17\n\x0fmax_audio_parts\x18\x04 \x01(\x05\x12\x17\n\x0fmax_audio_bytes\x18\x05 \x01(\x03\x12\r\n\x05ready\x18\x06 \x01(\x08\x12+\n\x08services\x18\x07 \x03(\x0b\x32\x19.auricle.v1.ServiceStatus\"?\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t2\xcf\x03\n\x10\x41ssistantService\x12\x39\n\x04\x43hat\x12\x17.auricle.v1.ChatRequest\x1a\x18.auricle.v1.ChatResponse\x12M\n\nStreamChat\x12\x1d.auricle.v1.StreamChatRequest\x1a\x1e.auricle.v1.StreamChatResponse0\x01\x12P\n\x0bUploadAudio\x12\x1e.auricle.v1.UploadAudioRequest\x1a\x1f.auricle.v1.UploadAudioResponse(\x01\x12H\n\tGetUpload\x12\x1c.auricle.v1.GetUploadRequest\x1a\x1d.auricle.v1.GetUploadResponse\x12N\n\x0b\x44\x65leteAudio\x12\x1e.auricle.v1.DeleteAudioRequest\x1a\x1f.auricle.v1.DeleteAudioResponse\x12\x45\n\x08GetModel\x12\x1b.auricle.v1.GetModelRequest\x1a\x1c.auricle.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,31 +51,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARDAUDIO']._serialized_start=801
   _globals['_HEARDAUDIO']._serialized_end=922
   _globals['_USAGE']._serialized_start=925
-  _globals['_USAGE']._serialized_end=1170
-  _globals['_SERVICETIMING']._serialized_start=1172
-  _globals['_SERVICETIMING']._serialized_end=1241
-  _globals['_UPLOADAUDIOREQUEST']._serialized_start=1243
-  _globals['_UPLOADAUDIOREQUEST']._serialized_end=1340
-  _globals['_UPLOADAUDIOCONFIG']._serialized_start=1342
-  _globals['_UPLOADAUDIOCONFIG']._serialized_end=1439
-  _globals['_GETUPLOADREQUEST']._serialized_start=1441
-  _globals['_GETUPLOADREQUEST']._serialized_end=1478
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1480
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1606
-  _globals['_UPLOADAUDIORESPONSE']._serialized_start=1608
-  _globals['_UPLOADAUDIORESPONSE']._serialized_end=1663
-  _globals['_AUDIO']._serialized_start=1665
-  _globals['_AUDIO']._serialized_end=1779
-  _globals['_DELETEAUDIOREQUEST']._serialized_start=1781
-  _globals['_DELETEAUDIOREQUEST']._serialized_end=1815
-  _globals['_DELETEAUDIORESPONSE']._serialized_start=1817
-  _globals['_DELETEAUDIORESPONSE']._serialized_end=1838
-  _globals['_GETMODELREQUEST']._serialized_start=1840
-  _globals['_GETMODELREQUEST']._serialized_end=1857
-  _globals['_GETMODELRESPONSE']._serialized_start=1860
-  _globals['_GETMODELRESPONSE']._serialized_end=2048
-  _globals['_SERVICESTATUS']._serialized_start=2050
-  _globals['_SERVICESTATUS']._serialized_end=2113
-  _globals['_ASSISTANTSERVICE']._serialized_start=2116
-  _globals['_ASSISTANTSERVICE']._serialized_end=2579
+  _globals['_USAGE']._serialized_end=1200
+  _globals['_SERVICETIMING']._serialized_start=1202
+  _globals['_SERVICETIMING']._serialized_end=1271
+  _globals['_UPLOADAUDIOREQUEST']._serialized_start=1273
+  _globals['_UPLOADAUDIOREQUEST']._serialized_end=1370
+  _globals['_UPLOADAUDIOCONFIG']._serialized_start=1372
+  _globals['_UPLOADAUDIOCONFIG']._serialized_end=1469
+  _globals['_GETUPLOADREQUEST']._serialized_start=1471
+  _globals['_GETUPLOADREQUEST']._serialized_end=1508
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1510
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1636
+  _globals['_UPLOADAUDIORESPONSE']._serialized_start=1638
+  _globals['_UPLOADAUDIORESPONSE']._serialized_end=1693
+  _globals['_AUDIO']._serialized_start=1695
+  _globals['_AUDIO']._serialized_end=1809
+  _globals['_DELETEAUDIOREQUEST']._serialized_start=1811
+  _globals['_DELETEAUDIOREQUEST']._serialized_end=1845
+  _globals['_DELETEAUDIORESPONSE']._serialized_start=1847
+  _globals['_DELETEAUDIORESPONSE']._serialized_end=1868
+  _globals['_GETMODELREQUEST']._serialized_start=1870
+  _globals['_GETMODELREQUEST']._serialized_end=1887
+  _globals['_GETMODELRESPONSE']._serialized_start=1890
+  _globals['_GETMODELRESPONSE']._serialized_end=2078
+  _globals['_SERVICESTATUS']._serialized_start=2080
+  _globals['_SERVICESTATUS']._serialized_end=2143
+  _globals['_ASSISTANTSERVICE']._serialized_start=2146
+  _globals['_ASSISTANTSERVICE']._serialized_end=2609
 # @@protoc_insertion_point(module_scope)

@@ -83,7 +83,7 @@ class HeardAudio(_message.Message):
     def __init__(self, received_seconds: _Optional[float] = ..., heard_seconds: _Optional[float] = ..., windows: _Optional[_Iterable[_Union[_audio_pb2.AudioWindow, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("audio_received_seconds", "audio_heard_seconds", "audio_tokens", "cached_tokens", "prompt_tokens", "output_tokens", "timings", "first_token_ms", "total_ms")
+    __slots__ = ("audio_received_seconds", "audio_heard_seconds", "audio_tokens", "cached_tokens", "prompt_tokens", "output_tokens", "timings", "first_token_ms", "total_ms", "cached_prompt_tokens")
     AUDIO_RECEIVED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_HEARD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,7 @@ class Usage(_message.Message):
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_MS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     audio_received_seconds: float
     audio_heard_seconds: float
     audio_tokens: int
@@ -102,7 +103,8 @@ class Usage(_message.Message):
     timings: _containers.RepeatedCompositeFieldContainer[ServiceTiming]
     first_token_ms: float
     total_ms: float
-    def __init__(self, audio_received_seconds: _Optional[float] = ..., audio_heard_seconds: _Optional[float] = ..., audio_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., timings: _Optional[_Iterable[_Union[ServiceTiming, _Mapping]]] = ..., first_token_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
+    cached_prompt_tokens: int
+    def __init__(self, audio_received_seconds: _Optional[float] = ..., audio_heard_seconds: _Optional[float] = ..., audio_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., timings: _Optional[_Iterable[_Union[ServiceTiming, _Mapping]]] = ..., first_token_ms: _Optional[float] = ..., total_ms: _Optional[float] = ..., cached_prompt_tokens: _Optional[int] = ...) -> None: ...
 
 class ServiceTiming(_message.Message):
     __slots__ = ("service", "wall_ms", "compute_ms")

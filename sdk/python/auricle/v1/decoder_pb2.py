@@ -26,29 +26,31 @@ from auricle.v1 import audio_pb2 as auricle_dot_v1_dot_audio__pb2
 from auricle.v1 import generation_pb2 as auricle_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61uricle/v1/decoder.proto\x12\nauricle.v1\x1a\x16\x61uricle/v1/audio.proto\x1a\x1b\x61uricle/v1/generation.proto\"m\n\x0fGenerateRequest\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.auricle.v1.DecoderMessage\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.auricle.v1.GenerationConfig\"X\n\x0e\x44\x65\x63oderMessage\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.auricle.v1.Role\x12&\n\x05parts\x18\x02 \x03(\x0b\x32\x17.auricle.v1.DecoderPart\"R\n\x0b\x44\x65\x63oderPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12+\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1a.auricle.v1.AudioEmbeddingH\x00\x42\x06\n\x04part\"5\n\x0e\x41udioEmbedding\x12#\n\x07windows\x18\x01 \x03(\x0b\x32\x12.auricle.v1.Tensor\"R\n\x10GenerateResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12*\n\ncompletion\x18\x02 \x01(\x0b\x32\x16.auricle.v1.Completion\"\xb7\x01\n\nCompletion\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.auricle.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x10\n\x08queue_ms\x18\x04 \x01(\x01\x12\x12\n\nprefill_ms\x18\x05 \x01(\x01\x12\x11\n\tdecode_ms\x18\x06 \x01(\x01\x12\x11\n\ttoken_ids\x18\x07 \x03(\x05\"\x18\n\x16\x44\x65scribeDecoderRequest\"|\n\x17\x44\x65scribeDecoderResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x13\n\x0bhidden_size\x18\x03 \x01(\x05\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x10\n\x08mel_bins\x18\x05 \x01(\x05\x32\xb5\x01\n\x0e\x44\x65\x63oderService\x12G\n\x08Generate\x12\x1b.auricle.v1.GenerateRequest\x1a\x1c.auricle.v1.GenerateResponse0\x01\x12Z\n\x0f\x44\x65scribeDecoder\x12\".auricle.v1.DescribeDecoderRequest\x1a#.auricle.v1.DescribeDecoderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61uricle/v1/decoder.proto\x12\nauricle.v1\x1a\x16\x61uricle/v1/audio.proto\x1a\x1b\x61uricle/v1/generation.proto\"\x9c\x01\n\x0fGenerateRequest\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.auricle.v1.DecoderMessage\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.auricle.v1.GenerationConfig\x12-\n\x08priority\x18\x03 \x01(\x0e\x32\x1b.auricle.v1.DecoderPriority\"X\n\x0e\x44\x65\x63oderMessage\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.auricle.v1.Role\x12&\n\x05parts\x18\x02 \x03(\x0b\x32\x17.auricle.v1.DecoderPart\"R\n\x0b\x44\x65\x63oderPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12+\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1a.auricle.v1.AudioEmbeddingH\x00\x42\x06\n\x04part\"5\n\x0e\x41udioEmbedding\x12#\n\x07windows\x18\x01 \x03(\x0b\x32\x12.auricle.v1.Tensor\"R\n\x10GenerateResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12*\n\ncompletion\x18\x02 \x01(\x0b\x32\x16.auricle.v1.Completion\"\xd5\x01\n\nCompletion\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.auricle.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x10\n\x08queue_ms\x18\x04 \x01(\x01\x12\x12\n\nprefill_ms\x18\x05 \x01(\x01\x12\x11\n\tdecode_ms\x18\x06 \x01(\x01\x12\x11\n\ttoken_ids\x18\x07 \x03(\x05\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x08 \x01(\x05\"\x18\n\x16\x44\x65scribeDecoderRequest\"|\n\x17\x44\x65scribeDecoderResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x13\n\x0bhidden_size\x18\x03 \x01(\x05\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x10\n\x08mel_bins\x18\x05 \x01(\x05*p\n\x0f\x44\x65\x63oderPriority\x12 \n\x1c\x44\x45\x43ODER_PRIORITY_UNSPECIFIED\x10\x00\x12 \n\x1c\x44\x45\x43ODER_PRIORITY_INTERACTIVE\x10\x01\x12\x19\n\x15\x44\x45\x43ODER_PRIORITY_BULK\x10\x02\x32\xb5\x01\n\x0e\x44\x65\x63oderService\x12G\n\x08Generate\x12\x1b.auricle.v1.GenerateRequest\x1a\x1c.auricle.v1.GenerateResponse0\x01\x12Z\n\x0f\x44\x65scribeDecoder\x12\".auricle.v1.DescribeDecoderRequest\x1a#.auricle.v1.DescribeDecoderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'auricle.v1.decoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATEREQUEST']._serialized_start=93
-  _globals['_GENERATEREQUEST']._serialized_end=202
-  _globals['_DECODERMESSAGE']._serialized_start=204
-  _globals['_DECODERMESSAGE']._serialized_end=292
-  _globals['_DECODERPART']._serialized_start=294
-  _globals['_DECODERPART']._serialized_end=376
-  _globals['_AUDIOEMBEDDING']._serialized_start=378
-  _globals['_AUDIOEMBEDDING']._serialized_end=431
-  _globals['_GENERATERESPONSE']._serialized_start=433
-  _globals['_GENERATERESPONSE']._serialized_end=515
-  _globals['_COMPLETION']._serialized_start=518
-  _globals['_COMPLETION']._serialized_end=701
-  _globals['_DESCRIBEDECODERREQUEST']._serialized_start=703
-  _globals['_DESCRIBEDECODERREQUEST']._serialized_end=727
-  _globals['_DESCRIBEDECODERRESPONSE']._serialized_start=729
-  _globals['_DESCRIBEDECODERRESPONSE']._serialized_end=853
-  _globals['_DECODERSERVICE']._serialized_start=856
-  _globals['_DECODERSERVICE']._serialized_end=1037
+  _globals['_DECODERPRIORITY']._serialized_start=933
+  _globals['_DECODERPRIORITY']._serialized_end=1045
+  _globals['_GENERATEREQUEST']._serialized_start=94
+  _globals['_GENERATEREQUEST']._serialized_end=250
+  _globals['_DECODERMESSAGE']._serialized_start=252
+  _globals['_DECODERMESSAGE']._serialized_end=340
+  _globals['_DECODERPART']._serialized_start=342
+  _globals['_DECODERPART']._serialized_end=424
+  _globals['_AUDIOEMBEDDING']._serialized_start=426
+  _globals['_AUDIOEMBEDDING']._serialized_end=479
+  _globals['_GENERATERESPONSE']._serialized_start=481
+  _globals['_GENERATERESPONSE']._serialized_end=563
+  _globals['_COMPLETION']._serialized_start=566
+  _globals['_COMPLETION']._serialized_end=779
+  _globals['_DESCRIBEDECODERREQUEST']._serialized_start=781
+  _globals['_DESCRIBEDECODERREQUEST']._serialized_end=805
+  _globals['_DESCRIBEDECODERRESPONSE']._serialized_start=807
+  _globals['_DESCRIBEDECODERRESPONSE']._serialized_end=931
+  _globals['_DECODERSERVICE']._serialized_start=1048
+  _globals['_DECODERSERVICE']._serialized_end=1229
 # @@protoc_insertion_point(module_scope)
