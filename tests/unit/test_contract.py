@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ def built_files() -> dict[str, descriptor_pb2.FileDescriptorProto]:
     return {f.name: f for f in descriptor_pb2.FileDescriptorSet.FromString(image).file}
 
 
+def clear_json_names(messages: Iterable[descriptor_pb2.DescriptorProto]) -> None:
+    """buf writes them, protoc leaves them out; the wire does not know them."""
+    for message in messages:
+        for field in message.field:
+            field.ClearField("json_name")
+        clear_json_names(message.nested_type)
+
+
 def test_stubs_are_generated_from_the_protos_as_they_are() -> None:
     files = {name: f for name, f in built_files().items() if name.startswith("auricle/")}
     assert len(files) == len(list(PROTOS.rglob("*.proto")))
@@ -28,10 +37,7 @@ def test_stubs_are_generated_from_the_protos_as_they_are() -> None:
         generated = descriptor_pb2.FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(generated)
         for proto in (built, generated):
-            for message in proto.message_type:
-                for field in message.field:
-                    # buf writes it, protoc leaves it out; the wire does not know it.
-                    field.ClearField("json_name")
+            clear_json_names(proto.message_type)
         assert generated == built, f"{name} changed: run make protos"
 
 

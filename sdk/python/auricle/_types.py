@@ -39,6 +39,7 @@ class Usage:
         first_token_ms: from the request's arrival at the gateway to the first text.
         total_ms: from the request's arrival at the gateway to the end of the answer.
         timings: time spent in each service, in the order of the path.
+        cached_prompt_tokens: tokens of the prompt that the decoder still knew from earlier requests.
     """
 
     audio_received_seconds: float
@@ -50,6 +51,7 @@ class Usage:
     first_token_ms: float
     total_ms: float
     timings: tuple[ServiceTiming, ...] = ()
+    cached_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
