@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e check format bench protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e check format train-smoke bench protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ format: $(VENV)/.dev ## Format the code and the contract
 	$(BIN)/ruff check --fix .
 	cd protos && ../$(BIN)/buf format --write
 
+train-smoke: $(VENV)/.dev ## Train auricle-mini a little through all three stages; fails unless it learns
+	$(BIN)/python -W ignore -m services.training.smoke
+
 bench: $(VENV)/.dev ## Measure encoder, decoder, whole path and preprocess; JSON in bench-results/
 	$(BIN)/python -m tests.load.bench
 
@@ -72,4 +75,4 @@ samples: $(VENV)/.dev ## Make the sample recordings again (needs flite)
 	$(BIN)/python docs/samples/make_samples.py
 
 clean: ## Remove the environments and caches
-	rm -rf $(VENV) $(PROTO_VENV) .pytest_cache .mypy_cache .ruff_cache bench-results
+	rm -rf $(VENV) $(PROTO_VENV) .pytest_cache .mypy_cache .ruff_cache bench-results eval-results

@@ -81,6 +81,10 @@ class Checkpoint:
                 raise CheckpointError(f"cannot read {file}: {error.strerror}") from error
         return total.hexdigest()
 
+    def located(self) -> dict[str, tuple[str, Path]]:
+        """Every tensor under our name: the name it is stored under, and its file."""
+        return dict(self._stored)
+
     def audio_tensors(self) -> dict[str, Tensor]:
         """Audio tower and projector on the CPU, as stored: ``audio_tower.*``, ``multi_modal_projector.*``.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from services.training.manifest import Example
+from services.evaluation.manifest import Example
 
 SECONDS_PER_EMBEDDING = 0.04
 SILENCE = 0  # position of silence among the targets

@@ -1,19 +1,17 @@
 """Examples to batches: conversations tokenized as the platform does it, labels on the answer alone."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from services.qwen2_audio.mel import audio_token_count
-from services.qwen2_audio.prompt import AudioSlot, Message, PromptBuilder
+from services.evaluation.conversation import to_messages
+from services.evaluation.manifest import Example
+from services.qwen2_audio.prompt import PromptBuilder
 from services.training.hearing import Augmentation, Heard, hear
-from services.training.manifest import Example
 from services.training.model import IGNORED, Batch
 
 
@@ -22,11 +20,9 @@ class Collator:
     """Turns examples into batches.
 
     Attributes:
-        root: folder the examples' audio paths are relative to.
         augmentation: applied to every clip; the draw depends on the example and the step alone.
     """
 
-    root: Path
     mel_bins: int
     prompts: PromptBuilder
     tokenizer: PreTrainedTokenizerBase
@@ -38,7 +34,7 @@ class Collator:
         answers = [example.answer for example in examples] if answers is None else answers
         rows, labels, places = [], [], []
         for row, (example, clips, answer) in enumerate(zip(examples, heard, answers, strict=True)):
-            prompt = self.prompts.build(to_messages(example.messages[:-1], clips))
+            prompt = self.prompts.build(to_messages(example, [clip.mel for clip in clips]))
             answer_ids = self._answer_ids(answer)
             rows.append(prompt.token_ids + answer_ids)
             labels.append([IGNORED] * len(prompt.token_ids) + answer_ids)
@@ -57,26 +53,11 @@ class Collator:
     def hear(self, example: Example, step: int) -> list[Heard]:
         """The example's clips, augmented as this step draws it."""
         chance = random.Random(f"{example.id} {step}")
-        return [hear(self.root / name, self.mel_bins, self.augmentation, chance) for name in example.audio]
+        return [hear(path, self.mel_bins, self.augmentation, chance) for path in example.paths]
 
     def _answer_ids(self, answer: str) -> list[int]:
         ids = self.tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [*ids, self.tokenizer.eos_token_id]
-
-
-def to_messages(messages: Sequence[dict[str, Any]], clips: Sequence[Heard]) -> list[Message]:
-    """A manifest's messages as the prompt builder takes them, the clips in order of their audio parts."""
-    remaining = iter(clips)
-    return [Message(message["role"], _parts(message["content"], remaining)) for message in messages]
-
-
-def _parts(content: str | list[dict[str, Any]], clips: Iterator[Heard]) -> list[str | AudioSlot]:
-    if isinstance(content, str):
-        return [content]
-    return [
-        AudioSlot((audio_token_count(next(clips).mel.num_frames),)) if part["type"] == "audio" else part["text"]
-        for part in content
-    ]
 
 
 def _shared(rows: Sequence[Sequence[int]], limit: int) -> int:

@@ -12,21 +12,18 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from services.qwen2_audio.mini.manifest import MANIFEST_FILE
-from services.training.checkpoints import TRAINED_FILE, ResumeError, latest_checkpoint
+from services.training.checkpoints import ResumeError
 from services.training.lora import lora_parameters
+from services.training.merge import ExportError, trained_tensors
 from services.training.model import AudioLanguageModel
 from services.training.recipe import Recipe, read_recipe
 from services.training.setup import set_up_model
 
 MAX_BYTES = 40_000_000
-
-
-class ExportError(Exception):
-    """The export cannot be made: no checkpoint, or too large to ship."""
 
 
 def export(recipe: Recipe, run: Path, out: Path, description: str) -> dict[str, int]:
@@ -55,15 +52,11 @@ def restore(recipe: Recipe, run: Path) -> AudioLanguageModel:
     Raises:
         ExportError: the run has no checkpoint.
     """
-    newest = latest_checkpoint(run)
-    if newest is None:
-        raise ExportError(f"{run} holds no checkpoint")
+    stored = trained_tensors(recipe, run)
     model = set_up_model(recipe, with_lora=True).model
     parameters = {**dict(model.encoder.named_parameters()), **lora_parameters(model.language_model)}
-    # The aligner served the loss alone and is no part of the model.
-    stored = {k: v for k, v in load_file(newest / TRAINED_FILE).items() if not k.startswith("aligner.")}
     if unknown := stored.keys() - parameters.keys():
-        raise ResumeError(f"{newest} holds parameters the model lacks: {', '.join(sorted(unknown)[:4])}")
+        raise ResumeError(f"{run} holds parameters the model lacks: {', '.join(sorted(unknown)[:4])}")
     with torch.no_grad():
         for name, tensor in stored.items():
             parameters[name].copy_(tensor)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from services.evaluation.clip import read_clip
 from services.qwen2_audio.mel import MAX_SAMPLES, SAMPLE_RATE_HZ, LogMel, log_mel
 
 Samples = NDArray[np.float32]
@@ -45,10 +45,7 @@ def hear(path: Path, mel_bins: int, augmentation: Augmentation, chance: random.R
     Raises:
         ValueError: another rate, or features cannot be computed (see ``log_mel``).
     """
-    samples, rate_hz = soundfile.read(path, dtype="float32")
-    if rate_hz != SAMPLE_RATE_HZ or samples.ndim != 1:
-        raise ValueError(f"{path} is not 16 kHz mono")
-    samples, delay_seconds = _augmented(samples, augmentation, chance)
+    samples, delay_seconds = _augmented(read_clip(path), augmentation, chance)
     return Heard(log_mel(samples[:MAX_SAMPLES], mel_bins), delay_seconds)
 
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.training.manifest import Example
+from services.evaluation.manifest import Example
 
 BUCKET_BATCHES = 8
 

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerBase, Qwen2AudioConfig, Qwen2ForCausalLM
+from transformers import DynamicCache, PreTrainedTokenizerBase, Qwen2AudioConfig, Qwen2ForCausalLM
 
-from services.qwen2_audio.config import text_config
+from services.evaluation.local_model import load_local_model
 from services.qwen2_audio.encoder import AudioEncoder
 from services.qwen2_audio.prompt import PromptBuilder
-from services.qwen2_audio.weights import Checkpoint
 
 IGNORED = -100
 Decoder = Qwen2ForCausalLM | PeftModel
@@ -119,14 +118,9 @@ def load_model(checkpoint_dir: Path) -> LoadedModel:
     Raises:
         CheckpointError: see ``services.qwen2_audio.weights``.
     """
-    checkpoint = Checkpoint(checkpoint_dir)
-    encoder = AudioEncoder(checkpoint.config)
-    encoder.load_state_dict(checkpoint.audio_tensors())
-    language_model = Qwen2ForCausalLM(text_config(checkpoint.config))
-    language_model.load_state_dict(checkpoint.text_tensors())
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint_dir)
-    prompts = PromptBuilder(tokenizer, checkpoint.config)
-    return LoadedModel(AudioLanguageModel(encoder, language_model.float()), tokenizer, prompts, checkpoint.config)
+    loaded = load_local_model(checkpoint_dir)
+    model = AudioLanguageModel(loaded.encoder, loaded.language_model)
+    return LoadedModel(model, loaded.tokenizer, loaded.prompts, loaded.config)
 
 
 def _body_and_head(language_model: Decoder) -> tuple[nn.Module, nn.Module]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from services.evaluation.manifest import Example
 from services.training.alignment import FrameAligner, alignment_loss, frame_targets, word_token_ids
 from services.training.collate import Collator
 from services.training.hearing import Heard
 from services.training.loop import ParameterGroup, StepResult, train
-from services.training.manifest import Example
 from services.training.mixture import Mixture
 from services.training.parallel import join_world
 from services.training.recipe import Recipe

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from services.evaluation.manifest import read_manifest
 from services.qwen2_audio.config import audio_config
 from services.training.checkpoints import copy_weights
 from services.training.collate import Collator
 from services.training.loop import ParameterGroup
 from services.training.lora import add_lora, load_lora, lora_parameters
-from services.training.manifest import read_manifest
 from services.training.mixture import Mixture, Source
 from services.training.model import AudioLanguageModel, LoadedModel, load_model
 from services.training.recipe import Data, Recipe, RecipeError
@@ -40,11 +40,8 @@ def set_up(recipe: Recipe, *, with_lora: bool) -> Workshop:
         CheckpointError, ResumeError, RecipeError: the start weights or the data do not fit.
     """
     loaded = set_up_model(recipe, with_lora=with_lora)
-    roots, sources = zip(*[_source(data) for data in recipe.data], strict=True)
-    if len(set(roots)) > 1:
-        raise RecipeError(f"manifests of one recipe lie in one folder, not in {sorted(map(str, set(roots)))}")
+    sources = [_source(data) for data in recipe.data]
     collator = Collator(
-        root=roots[0],
         mel_bins=audio_config(loaded.config).num_mel_bins,
         prompts=loaded.prompts,
         tokenizer=loaded.tokenizer,
@@ -93,7 +90,7 @@ def _named(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": parameter for name, parameter in module.named_parameters()}
 
 
-def _source(data: Data) -> tuple[Path, Source]:
+def _source(data: Data) -> Source:
     path = Path(data.manifest).expanduser()
     manifest = read_manifest(path, data.split)
     if manifest.skipped:
@@ -102,4 +99,4 @@ def _source(data: Data) -> tuple[Path, Source]:
     log.info("%s: %s", path, dict(Counter(example.task for example in examples)))
     if not examples:
         raise RecipeError(f"{path}: no example of split {data.split}, tasks {list(data.tasks) or 'any'}")
-    return manifest.root, Source(examples, data.weight)
+    return Source(examples, data.weight)

@@ -11,12 +11,8 @@ from pathlib import Path
 
 import torch
 
-from services.qwen2_audio.config import audio_config
-from services.training.answering import answer
-from services.training.collate import Collator
-from services.training.hearing import Augmentation
-from services.training.manifest import Example, assistant_turn, user_turn, write_manifest
-from services.training.model import LoadedModel, load_model
+from services.evaluation.local_model import LocalModel, answer_locally, load_local_model
+from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 
 SUBJECTS = (
     "gravity", "the moon", "photosynthesis", "a volcano", "democracy", "an orchestra", "a library", "the heart",
@@ -24,6 +20,7 @@ SUBJECTS = (
 )  # fmt: skip
 FORMS = ("What is {}?", "Tell me about {}.", "Why is {} important?", "Write one sentence about {}.")
 _PAIRS = tuple(itertools.product(SUBJECTS, FORMS))
+_MAX_ANSWER_TOKENS = 40
 
 
 def main() -> None:
@@ -34,14 +31,13 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    print(write_manifest(options.out / "chat.jsonl", _answered(load_model(options.base), options.out)), "examples")
+    print(write_manifest(options.out / "chat.jsonl", _answered(load_local_model(options.base))), "examples")
 
 
-def _answered(loaded: LoadedModel, root: Path) -> Iterator[Example]:
+def _answered(model: LocalModel) -> Iterator[Example]:
     questions = [_question(index, form.format(subject)) for index, (subject, form) in enumerate(_PAIRS)]
-    bins = audio_config(loaded.config).num_mel_bins
-    collator = Collator(root, bins, loaded.prompts, loaded.tokenizer, Augmentation())
-    for question, text in zip(questions, answer(loaded.model, collator, questions), strict=True):
+    answers = answer_locally(model, questions, max_answer_tokens=_MAX_ANSWER_TOKENS)
+    for question, text in zip(questions, answers, strict=True):
         whole = text[: max(text.rfind(mark) for mark in ".!?") + 1]  # half a sentence would teach to stop there
         if whole:
             yield replace(question, messages=[question.messages[0], assistant_turn(whole)])

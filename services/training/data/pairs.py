@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from services.evaluation.manifest import Example, assistant_turn, read_manifest, user_turn, write_manifest
 from services.training.data.prompts import ABSENT, wording
 from services.training.data.sounds import CLASSES
-from services.training.manifest import Example, assistant_turn, read_manifest, user_turn, write_manifest
 
 SPLITS = ("train", "test")
 TRANSCRIPT_SHARE = 0.1

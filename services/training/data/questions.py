@@ -12,12 +12,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.data import flite
 from services.training.data.clips import write_clip
 from services.training.data.facts import Intent, shuffled_intents
 from services.training.data.speech import TAPE_SPEED_RANGE, TEMPO_RANGE, UNSEEN_VOICE, speak_festival, speak_words
 from services.training.data.word_times import WordTime
-from services.training.manifest import Example, assistant_turn, user_turn, write_manifest
 
 LICENSE = f"text Apache-2.0; {flite.LICENSE}"
 SPOKEN_PER_INTENT = 4

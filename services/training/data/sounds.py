@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.qwen2_audio.mel import SAMPLE_RATE_HZ
 from services.training.data.clips import Samples, at_peak, to_model_rate, write_clip
 from services.training.data.formulas import FORMULAS
 from services.training.data.prompts import SOUND, wording
-from services.training.manifest import Example, assistant_turn, user_turn, write_manifest
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 STAMPS_LICENSE = "tuxpaint-stamps-default (GPL-2+ and public domain, see its copyright file)"

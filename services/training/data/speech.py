@@ -18,11 +18,11 @@ from pathlib import Path
 
 import soundfile
 
+from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.data import flite, sentences
 from services.training.data.clips import Samples, at_peak, to_model_rate, write_clip
 from services.training.data.prompts import TRANSCRIBE, wording
 from services.training.data.word_times import WordTime, word_times
-from services.training.manifest import Example, assistant_turn, user_turn, write_manifest
 
 TEMPO_RANGE = (0.88, 1.2)
 TAPE_SPEED_RANGE = (0.92, 1.08)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.data.clips import write_clip
-from services.training.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.recipe import Recipe, read_recipe
 
 TONES_HZ = {"one": 300, "two": 700, "three": 1500, "four": 3000}

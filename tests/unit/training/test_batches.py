@@ -2,17 +2,15 @@
 
 import dataclasses
 import random
-from pathlib import Path
 
 import pytest
 import torch
 
+from services.evaluation.manifest import Example, read_manifest
 from services.qwen2_audio.config import audio_config
 from services.training.alignment import SILENCE, frame_targets
-from services.training.answering import answer
 from services.training.collate import Collator
 from services.training.hearing import Augmentation, hear
-from services.training.manifest import Example, read_manifest
 from services.training.model import IGNORED, LoadedModel, load_model
 from tests.checkpoints import make_official_checkpoint
 from tests.unit.training.recording import write_tones
@@ -26,29 +24,24 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Example]]:
-    manifest = read_manifest(write_tones(tmp_path_factory.mktemp("tones")), "train")
-    return manifest.root, manifest.examples
+def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
+    return read_manifest(write_tones(tmp_path_factory.mktemp("tones")), "train").examples
 
 
-def collator_of(loaded: LoadedModel, root: Path) -> Collator:
+def collator_of(loaded: LoadedModel) -> Collator:
     bins = audio_config(loaded.config).num_mel_bins
-    return Collator(root, bins, loaded.prompts, loaded.tokenizer, Augmentation())
+    return Collator(bins, loaded.prompts, loaded.tokenizer, Augmentation())
 
 
-def test_only_the_answer_is_learned(loaded: LoadedModel, examples: tuple[Path, list[Example]]) -> None:
-    root, chosen = examples
-    batch = collator_of(loaded, root).batch(chosen[:4], 0)
-    for row, example in enumerate(chosen[:4]):
+def test_only_the_answer_is_learned(loaded: LoadedModel, examples: list[Example]) -> None:
+    batch = collator_of(loaded).batch(examples[:4], 0)
+    for row, example in enumerate(examples[:4]):
         learned = batch.labels[row][batch.labels[row] != IGNORED].tolist()
         assert loaded.tokenizer.decode(learned) == f"{example.answer}<|im_end|>"
 
 
-def test_running_the_shared_beginning_once_changes_nothing(
-    loaded: LoadedModel, examples: tuple[Path, list[Example]]
-) -> None:
-    root, chosen = examples
-    batch = collator_of(loaded, root).batch(chosen[:5], 0)
+def test_running_the_shared_beginning_once_changes_nothing(loaded: LoadedModel, examples: list[Example]) -> None:
+    batch = collator_of(loaded).batch(examples[:5], 0)
     assert batch.shared > 10
     gradients = []
     for given in (batch, dataclasses.replace(batch, shared=0)):
@@ -60,11 +53,10 @@ def test_running_the_shared_beginning_once_changes_nothing(
         assert torch.allclose(shared, plain, atol=1e-4)
 
 
-def test_rows_do_not_see_each_other(loaded: LoadedModel, examples: tuple[Path, list[Example]]) -> None:
-    root, chosen = examples
-    collator = collator_of(loaded, root)
-    together = loaded.model(collator.batch(chosen[:3], 0))
-    alone = loaded.model(collator.batch(chosen[2:3], 0))
+def test_rows_do_not_see_each_other(loaded: LoadedModel, examples: list[Example]) -> None:
+    collator = collator_of(loaded)
+    together = loaded.model(collator.batch(examples[:3], 0))
+    alone = loaded.model(collator.batch(examples[2:3], 0))
     assert torch.allclose(together.logits[together.rows == 2], alone.logits, atol=1e-3)
 
 
@@ -73,22 +65,11 @@ def test_frames_carry_their_words() -> None:
     assert targets.tolist() == [SILENCE, SILENCE, 7, 7, 8, 8, SILENCE, SILENCE, 9, SILENCE]
 
 
-def test_augmentation_is_drawn_by_chance_and_tells_the_delay(examples: tuple[Path, list[Example]]) -> None:
-    root, chosen = examples
+def test_augmentation_is_drawn_by_chance_and_tells_the_delay(examples: list[Example]) -> None:
     how = Augmentation(quieter_db=12, noise_share=1.0, reverb_share=1.0, silence_seconds=0.5)
-    first, again, other = (hear(root / chosen[0].audio[0], 80, how, random.Random(seed)) for seed in (1, 1, 2))
+    first, again, other = (hear(examples[0].paths[0], 80, how, random.Random(seed)) for seed in (1, 1, 2))
     assert (first.mel.features == again.mel.features).all()
     assert first.delay_seconds != other.delay_seconds
-    plain = hear(root / chosen[0].audio[0], 80, Augmentation(), random.Random(1))
+    plain = hear(examples[0].paths[0], 80, Augmentation(), random.Random(1))
     assert plain.delay_seconds == 0
     assert first.mel.num_frames > plain.mel.num_frames
-
-
-def test_answers_do_not_depend_on_who_is_asked_beside(
-    loaded: LoadedModel, examples: tuple[Path, list[Example]]
-) -> None:
-    root, chosen = examples
-    collator = collator_of(loaded, root)
-    together = answer(loaded.model, collator, chosen[:5], rows=5)
-    assert together == [answer(loaded.model, collator, [example])[0] for example in chosen[:5]]
-    assert len(set(together)) > 1

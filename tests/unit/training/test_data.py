@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from services.evaluation.manifest import Example, assistant_turn, user_turn
 from services.training.data import facts, sentences
 from services.training.data.flite import Phone
 from services.training.data.formulas import FORMULAS, _drawn
 from services.training.data.pairs import misheard, presence
 from services.training.data.word_times import word_times
-from services.training.manifest import Example, assistant_turn, user_turn
 
 pytestmark = pytest.mark.unit
 

@@ -1,12 +1,14 @@
 """The training loop stops in time and keeps what it has."""
 
+import resource
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from services.training.checkpoints import ResumeError, latest_checkpoint
+from services.training.checkpoints import ResumeError, latest_checkpoint, read_checkpoint, save_checkpoint
 from services.training.loop import ParameterGroup, Schedule, Step, StepResult, TrainingError, train
 
 pytestmark = pytest.mark.unit
@@ -70,3 +72,18 @@ def test_rates_warm_up_and_fall() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates[99] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    weights = {"weight": torch.ones(4)}
+    save_checkpoint(tmp_path, 1, "recipe", weights, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # as on a disk that is full after 10 kB
+    try:
+        with pytest.raises((OSError, SafetensorError), match="File too large"):
+            save_checkpoint(tmp_path, 2, "recipe", {"weight": torch.ones(10_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    newest = latest_checkpoint(tmp_path)
+    assert newest is not None
+    assert read_checkpoint(newest, "recipe", {"weight": torch.zeros(4)}).next_step == 1

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.evaluation.manifest import read_manifest
 from services.training.data.clips import write_clip
-from services.training.manifest import read_manifest
 from services.training.mixture import Mixture, Source
 from tests.unit.training.recording import write_tones
 

@@ -9,14 +9,16 @@ import pytest
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from services.training.curve import plot_curve, read_curve
+from services.qwen2_audio.weights import Checkpoint
+from services.training.curve import read_curve
 from services.training.dpo import dpo
-from services.training.export import ExportError, export
+from services.training.export import export
 from services.training.loop import StepResult, train
-from services.training.pretrain import pretrain
+from services.training.merge import ExportError
 from services.training.recipe import Recipe, RecipeError, read_recipe
 from services.training.setup import set_up, trained_groups
 from services.training.sft import sft
+from services.training.smoke import Plan, StageReport, run_smoke
 from tests.checkpoints import make_official_checkpoint
 from tests.unit.training.recording import write_recipe, write_tones
 
@@ -47,40 +49,34 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def test_three_stages_follow_each_other(tmp_path: Path, base: Path, tones: Path) -> None:
-    start = f'checkpoint = "{base}"'
-    aligned = recipe_of(
-        tmp_path, "pretrain", start, tones,
-        "[rates]\nencoder = 1e-3\nprojector = 1e-2\naligner = 1e-2\n[losses]\nalignment = 1.0\nlanguage_model = 0.2\n"
-        "[schedule]\nsteps = 30\nwarmup_steps = 3\nsave_every_steps = 10",
-    )  # fmt: skip
-    pretrain(aligned, tmp_path / "pretrain")
-    losses = losses_of(tmp_path / "pretrain")
-    assert mean(losses[-5:]) < 0.6 * mean(losses[:3])
-    assert mean(losses_of(tmp_path / "pretrain", "frame_accuracy")[-5:]) > 0.5
-    export(aligned, tmp_path / "pretrain", tmp_path / "heard", "tiny")
+def test_three_stages_follow_each_other(tmp_path: Path, base: Path) -> None:
+    """The smoke test of `make train-smoke` in short, on a random tiny model with rates of its own."""
+    plan = Plan(
+        pretrain="[rates]\nencoder = 1e-3\nprojector = 1e-2\naligner = 1e-2\n"
+        "[losses]\nalignment = 1.0\nlanguage_model = 0.2",
+        pretrain_steps=24,
+        sft="[rates]\nprojector = 3e-3\nlora = 1e-2",
+        sft_steps=30,
+        dpo="[rates]\nlora = 3e-3\n[losses]\nbeta = 0.1",
+        dpo_steps=15,
+        threads=1,
+    )
+    told: list[StageReport] = []
+    reports = run_smoke(base, tmp_path, plan, told.append)
+    assert [report.stage for report in told] == ["pretrain", "sft", "dpo"]
+    assert [report.learned for report in reports] == [True] * 3, reports
+    accuracies = losses_of(tmp_path / "pretrain", "frame_accuracy")
+    assert mean(accuracies[-5:]) > mean(accuracies[:3]) + 0.1
+    assert abs(losses_of(tmp_path / "dpo", "margin")[0]) < 1e-3, "model and reference begin as one"
+    assert (tmp_path / "dpo" / "curve.png").stat().st_size > 1000
+    assert Checkpoint(tmp_path / "merged").end_token_ids
 
-    start = f'checkpoint = "{base}"\naudio = "{tmp_path}/heard/audio.safetensors"'
-    tuned = recipe_of(
-        tmp_path, "sft", start, tones,
-        "[rates]\nprojector = 3e-3\nlora = 1e-2\n[schedule]\nsteps = 40\nwarmup_steps = 3\nsave_every_steps = 20",
-    )  # fmt: skip
-    sft(tuned, tmp_path / "sft")
-    losses = losses_of(tmp_path / "sft")
-    assert mean(losses[-5:]) < 0.5 * mean(losses[:3])
-    export(tuned, tmp_path / "sft", tmp_path / "spoken", "tiny")
 
-    start = f'checkpoint = "{base}"\naudio = "{tmp_path}/spoken/audio.safetensors"'
-    start += f'\nlora = "{tmp_path}/spoken/lora.safetensors"'
-    preferred = recipe_of(
-        tmp_path, "dpo", start, tones,
-        "[rates]\nlora = 3e-3\n[losses]\nbeta = 0.1\n[schedule]\nsteps = 15\nwarmup_steps = 2\nsave_every_steps = 15",
-    )  # fmt: skip
-    dpo(preferred, tmp_path / "dpo")
-    margins = losses_of(tmp_path / "dpo", "margin")
-    assert abs(margins[0]) < 1e-3, "model and reference begin as one"
-    assert mean(margins[-3:]) > 0.5
-    assert plot_curve(tmp_path / "dpo").stat().st_size > 1000
+def test_a_stage_that_did_not_learn_is_told() -> None:
+    assert not StageReport("sft", "loss", 3.0, 2.0, 1.0).learned
+    assert not StageReport("dpo", "margin", 0.0, 0.3, 1.0).learned
+    assert "NOT LEARNED" in str(StageReport("dpo", "margin", 0.0, -1.0, 1.0))
+    assert StageReport("sft", "loss", 3.0, 1.0, 1.0).learned
 
 
 def test_dpo_refuses_to_train_what_its_reference_shares(tmp_path: Path, base: Path, tones: Path) -> None:
@@ -114,11 +110,18 @@ def test_a_run_interrupted_and_resumed_is_the_same_run(tmp_path: Path, base: Pat
 
 def test_two_processes_share_a_run(tmp_path: Path, base: Path, tones: Path) -> None:
     sections = "[rates]\nprojector = 1e-3\nlora = 1e-3\n[schedule]\nsteps = 3\nwarmup_steps = 1\nsave_every_steps = 3"
-    recipe_of(tmp_path, "sft", f'checkpoint = "{base}"', tones, sections)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-               "-m", "services.training", str(tmp_path / "sft.toml"), "--folder", str(tmp_path / "run")]  # fmt: skip
+    recipe = recipe_of(tmp_path, "sft", f'checkpoint = "{base}"', tones, sections)
+    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+    command = [sys.executable, "-m", *launcher, "-m", "services.training", str(tmp_path / "sft.toml")]
+    command += ["--folder", str(tmp_path / "run")]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=200)
-    assert len(losses_of(tmp_path / "run")) == 3
+    losses = losses_of(tmp_path / "run")
+    assert len(losses) == 3
+    workshop = set_up(recipe, with_lora=True)
+    batches = [workshop.model(workshop.collator.batch(workshop.mixture.batch(n), n)) for n in range(2)]
+    both = [functional.cross_entropy(predicted.logits, predicted.labels).item() for predicted in batches]
+    assert losses[0] == pytest.approx(mean(both), rel=1e-3), "each process takes a batch of its own"
     assert (tmp_path / "run" / "step-000003" / "trained.safetensors").exists()
 
 

@@ -14,7 +14,7 @@ for alignment; ``choices`` are the answers a closed question allows.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Example:
-    """One line of a manifest; the fields are explained above."""
+    """One line of a manifest; the fields are explained above. ``root`` is the manifest's folder, known once read."""
 
     id: str
     task: str
@@ -40,6 +40,12 @@ class Example:
     words: list[tuple[str, float, float]] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    root: Path = Path()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the audio files are."""
+        return [self.root / name for name in self.audio]
 
     @property
     def answer(self) -> str:
@@ -51,7 +57,6 @@ class Example:
 class Manifest:
     """The usable examples of a manifest file, and how many lines were left out for each reason."""
 
-    root: Path
     examples: list[Example]
     skipped: Counter[str]
 
@@ -60,10 +65,11 @@ class BadLineError(Exception):
     """A manifest line that cannot be used; the text is the reason, the same for all lines of its kind."""
 
 
-def read_manifest(path: Path, split: str) -> Manifest:
-    """Examples of one split.
+def read_manifest(path: Path, *splits: str) -> Manifest:
+    """Examples of the given splits.
 
-    Bad lines (no JSON, no answer, a missing or overlong audio file) are left out and counted by reason.
+    Bad lines (no JSON, no answer, a missing or overlong audio file) are left out and counted by reason; audio of other
+    splits is not looked at.
 
     Raises:
         FileNotFoundError: no such manifest.
@@ -74,12 +80,11 @@ def read_manifest(path: Path, split: str) -> Manifest:
         for line in lines:
             try:
                 example = _parse(line, path.parent)
+                if example.split in splits:
+                    examples.append(replace(example, seconds=sum(_seconds(audio) for audio in example.paths)))
             except BadLineError as error:
                 skipped[str(error)] += 1
-                continue
-            if example.split == split:
-                examples.append(example)
-    return Manifest(path.parent, examples, skipped)
+    return Manifest(examples, skipped)
 
 
 def write_manifest(path: Path, examples: Iterable[Example]) -> int:
@@ -88,7 +93,9 @@ def write_manifest(path: Path, examples: Iterable[Example]) -> int:
     scratch = path.with_suffix(".partial")
     with scratch.open("w") as lines:
         for example in examples:
-            record = {key: value for key, value in asdict(example).items() if value not in ("", [], 0.0)}
+            record = {
+                key: value for key, value in asdict(example).items() if key != "root" and value not in ("", [], 0.0)
+            }
             lines.write(json.dumps({"audio": [], **record}, ensure_ascii=False) + "\n")
             count += 1
     scratch.replace(path)
@@ -108,12 +115,11 @@ def assistant_turn(text: str) -> dict[str, Any]:
 
 def _parse(line: bytes, root: Path) -> Example:
     try:
-        example = Example(**json.loads(line))
+        example = replace(Example(**json.loads(line)), root=root)
     except (TypeError, ValueError) as error:
         raise BadLineError("not an example in JSON") from error
     _check_messages(example)
-    seconds = [_seconds(root / name) for name in example.audio]
-    return Example(**{**asdict(example), "seconds": sum(seconds)})
+    return example
 
 
 def _check_messages(example: Example) -> None:
