@@ -4,6 +4,7 @@
     ├── InvalidArgument          the request is wrong, whenever it is sent        INVALID_ARGUMENT
     ├── FailedPrecondition       right request, wrong state of the system         FAILED_PRECONDITION
     ├── NotFound                 the named resource is not there                  NOT_FOUND
+    ├── AlreadyExists            the name is taken for something else             ALREADY_EXISTS
     ├── Unauthenticated          no valid API key                                 UNAUTHENTICATED
     ├── ResourceExhausted        a limit was met; later it may go                 RESOURCE_EXHAUSTED
     ├── DeadlineExceeded         the time given ran out                           DEADLINE_EXCEEDED
@@ -93,6 +94,13 @@ class NotFound(AuricleError):
     default_reason = "NOT_FOUND"
 
 
+class AlreadyExists(AuricleError):
+    """What the request would make is there already, and is not the same."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    default_reason = "ALREADY_EXISTS"
+
+
 class Unauthenticated(AuricleError):
     """No valid API key came with the call."""
 
@@ -131,6 +139,7 @@ _CLASS_OF_CODE: dict[int, type[AuricleError]] = {
         InvalidArgument,
         FailedPrecondition,
         NotFound,
+        AlreadyExists,
         Unauthenticated,
         ResourceExhausted,
         DeadlineExceeded,

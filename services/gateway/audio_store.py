@@ -96,6 +96,10 @@ class AudioStore:
             raise _not_found(name)
         return audio
 
+    def path(self, tenant: str, name: str) -> str:
+        """Where in the store the bytes of a recording are that `find` found."""
+        return _path(tenant, name, "audio")
+
     async def chunks(self, tenant: str, name: str, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The recording's bytes in chunks of at most `chunk_bytes`, never all of it in memory.
 

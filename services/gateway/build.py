@@ -4,17 +4,24 @@ import asyncio
 from typing import Protocol
 
 import grpc
+from redis.asyncio import Redis
 
-from auricle.v1 import assistant_pb2, assistant_pb2_grpc
+from auricle.v1 import assistant_pb2, assistant_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.auth import ApiKeyInterceptor, KeyFile
 from services.common.channels import connect
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
+from services.gateway.jobs import Jobs
+from services.gateway.jobs_servicer import AnalysisJobServicer
 from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
 from services.gateway.status import Check, StatusBoard, encoder_check, grpc_check
 from services.gateway.validation import ChatLimits
+from services.jobstore.blobs import JobBlobs
+from services.jobstore.dispatch import Dispatcher, celery_app
+from services.jobstore.model import QueueLimits
+from services.jobstore.record import JobStore
 from services.pipeline import hearing, model_watch
 from services.pipeline.decoder_client import DecoderClient
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
@@ -25,6 +32,7 @@ from services.pipeline.pipeline import Pipeline
 from services.pipeline.preprocess_client import PreprocessClient
 
 FULL_NAME = assistant_pb2.DESCRIPTOR.services_by_name["AssistantService"].full_name
+JOBS_FULL_NAME = jobs_pb2.DESCRIPTOR.services_by_name["AnalysisJobService"].full_name
 
 
 class Encoder(hearing.Encoder, model_watch.DescribesEncoder, Protocol):
@@ -58,7 +66,13 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         limits,
         settings.max_concurrent_uploads,
     )
+    records = _records(settings)
+    jobs_servicer = AnalysisJobServicer(_jobs(settings, records, store) if records else None)
     sweeper: list[asyncio.Task[None]] = []
+
+    def register(server: grpc.aio.Server) -> None:
+        assistant_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server)
+        jobs_pb2_grpc.add_AnalysisJobServiceServicer_to_server(jobs_servicer, server)
 
     async def start() -> None:
         models.start()
@@ -70,14 +84,16 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         await models.close()
         if cache:
             await cache.close()
+        if records:
+            await records.aclose()
         await encoder.close()
         await preprocess_channel.close()
         await decoder_channel.close()
 
     return Service(
         name="gateway",
-        full_names=[FULL_NAME],
-        register=lambda server: assistant_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server),
+        full_names=[FULL_NAME, JOBS_FULL_NAME],
+        register=register,
         start=start,
         close=close,
         interceptors=[ApiKeyInterceptor(KeyFile(settings.api_keys_file))] if settings.api_keys_file else [],
@@ -97,6 +113,20 @@ def _cache(settings: GatewaySettings) -> EmbeddingCache | None:
         lookup_timeout_seconds=settings.cache_lookup_timeout_seconds,
     )
     return EmbeddingCache(settings.redis_url, limits)
+
+
+def _records(settings: GatewaySettings) -> Redis | None:
+    """A client for the records of jobs; apart from the cache's, which gives up after a tenth of a second."""
+    if settings.redis_url is None:
+        return None
+    return Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+
+
+def _jobs(settings: GatewaySettings, records: Redis, uploads: AudioStore) -> Jobs:
+    assert settings.redis_url is not None
+    limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
+    dispatcher = Dispatcher(celery_app(settings.redis_url))
+    return Jobs(JobStore(records), JobBlobs(settings.store_url), uploads, dispatcher, limits)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:

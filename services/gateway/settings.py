@@ -36,7 +36,9 @@ class GatewaySettings(ServerSettings):
     services_ca: Path | None = Field(None, description="PEM CA of the services; with it calls to them are encrypted")
     api_keys_file: Path | None = Field(None, description="keys that are let in; without it everybody is")
 
-    redis_url: str | None = Field(None, description="Redis of the embedding cache; without it nothing is cached")
+    redis_url: str | None = Field(
+        None, description="Redis of the embedding cache and of jobs; without it nothing is cached and no job is taken"
+    )
     cache_max_bytes: int = Field(512 * 2**20, ge=2**20, description="embeddings kept in Redis")
     cache_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an embedding after its last use")
     cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
@@ -47,6 +49,9 @@ class GatewaySettings(ServerSettings):
     upload_quota_bytes: int = Field(10 * 2**30, ge=1, description="uploads of one tenant together")
     upload_sweep_seconds: float = Field(300.0, gt=0, description="how often expired uploads are removed")
     max_concurrent_uploads: int = Field(16, ge=1, description="uploads in progress; further ones are refused")
+
+    jobs_tenant_hours: float = Field(100.0, gt=0, description="hours of audio that one tenant's jobs may have waiting")
+    jobs_total_hours: float = Field(1000.0, gt=0, description="hours of audio that all jobs may have waiting")
 
     max_audio_parts: int = Field(16, ge=1, le=256, description="audio parts in one request")
     max_inline_bytes: int = Field(32 * 2**20, ge=1, description="bytes of one inline audio")

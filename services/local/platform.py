@@ -32,6 +32,7 @@ class Ports:
     preprocess_metrics: int = settings.PREPROCESS_METRICS_PORT
     decoder_metrics: int = settings.DECODER_METRICS_PORT
     encoder_metrics: int = settings.ENCODER_METRICS_PORT
+    worker_metrics: int = settings.WORKER_METRICS_PORT
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
@@ -75,7 +76,7 @@ class PlatformConfig:
 
 def process_specs(config: PlatformConfig) -> list[ProcessSpec]:
     """The processes of the platform, in the order in which they are started."""
-    return [_redis(config), _triton(config), *_services(config)]
+    return [_redis(config), _triton(config), *_services(config), _worker(config)]
 
 
 def _services(config: PlatformConfig) -> list[ProcessSpec]:
@@ -112,6 +113,25 @@ def _services(config: PlatformConfig) -> list[ProcessSpec]:
     ]
 
 
+def _worker(config: PlatformConfig) -> ProcessSpec:
+    """One worker for all kinds of work, with Celery's clock in it."""
+    ports = config.ports
+    variables = {
+        "HOST": HOST,
+        "METRICS_PORT": str(ports.worker_metrics),
+        "PREPROCESS_ADDRESS": f"{HOST}:{ports.preprocess}",
+        "ENCODER_ADDRESS": f"{HOST}:{ports.encoder_grpc}",
+        "DECODER_ADDRESS": f"{HOST}:{ports.decoder}",
+        "REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
+        "STORE_URL": (config.data_dir / "uploads").absolute().as_uri(),
+    }
+    own = {f"AURICLE_WORKER_{name}": value for name, value in variables.items()}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **own, **config.overrides}
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "services.jobs", "--beat", str(config.data_dir / "beat")]
+    return ProcessSpec("worker", command, environment, lambda: http_answers(ports.worker_metrics))
+
+
 def _triton(config: PlatformConfig) -> ProcessSpec:
     ports = config.ports
     server = TritonServer(
@@ -133,8 +153,9 @@ def _redis(config: PlatformConfig) -> ProcessSpec:
         "bind": HOST,
         "port": str(port),
         "dir": str(directory),
-        # It holds nothing but embeddings now, which can be made again; so nothing is written to the disk.
-        "appendonly": "no",
+        # Records of jobs must outlive a restart; a second of them may be lost with the machine, and is done again.
+        "appendonly": "yes",
+        "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
@@ -150,6 +171,15 @@ def grpc_healthy(port: int) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def http_answers(port: int) -> bool:
+    """True when something at the port takes connections."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def redis_answers(port: int) -> bool:

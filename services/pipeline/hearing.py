@@ -87,6 +87,44 @@ class Listener:
         self.cache = cache
         self.limits = limits or HearingLimits()
 
+    async def embed(
+        self, window: preprocess_pb2.PreprocessedWindow, model: ServedModel, clock: RequestClock
+    ) -> HeardWindow:
+        """One window's embeddings, from the cache or the encoder.
+
+        Raises:
+            Unavailable: the encoder cannot be reached, or its model changed.
+            AuricleError: what the encoder answered.
+        """
+        facts = window.window
+        shape = (window.log_mel.num_tokens, model.hidden_size)
+        if self.cache is not None:
+            cached = await self.cache.get(model.fingerprint, facts.content_sha256, shape)
+            if cached is not None:
+                return HeardWindow(facts, cached, cached=True)
+        embeddings = await self._encode(window.log_mel, shape, model, clock)
+        if self.cache is not None:
+            self.cache.put_soon(model.fingerprint, facts.content_sha256, embeddings)
+        return HeardWindow(facts, embeddings, cached=False)
+
+    async def _encode(
+        self, log_mel: audio_pb2.LogMel, shape: tuple[int, int], model: ServedModel, clock: RequestClock
+    ) -> np.ndarray:
+        features = tensors.from_proto(log_mel.features, "log_mel.features")
+        with clock.encoder.call(), _tracer.start_as_current_span("encode"):
+            encoded = await self.encoder.encode(
+                features,
+                log_mel.num_frames,
+                timeout_seconds=remaining_seconds(MAX_CALL_SECONDS),
+                headers={**trace_headers(), **dict(call_metadata())},
+            )
+        clock.encoder.compute_ms += encoded.compute_ms
+        if encoded.version != model.encoder_version:
+            raise Unavailable("the encoder's model changed meanwhile", retry_after_seconds=1.0)
+        if encoded.embeddings.shape != shape:
+            raise Internal(f"the encoder answered shape {encoded.embeddings.shape} instead of {shape}")
+        return encoded.embeddings
+
     async def hear(self, audios: Sequence[AudioInput], model: ServedModel, clock: RequestClock) -> list[HeardAudio]:
         """All recordings of one request, in order. An error in one cancels the others.
 
@@ -131,34 +169,8 @@ class _Hearing:
         return HeardAudio([await task for task in embedding], summary)
 
     async def _embed(self, window: preprocess_pb2.PreprocessedWindow) -> HeardWindow:
-        facts = window.window
-        shape = (window.log_mel.num_tokens, self._model.hidden_size)
-        cache = self._listener.cache
         async with self._window_slots:
-            if cache is not None:
-                cached = await cache.get(self._model.fingerprint, facts.content_sha256, shape)
-                if cached is not None:
-                    return HeardWindow(facts, cached, cached=True)
-            embeddings = await self._encode(window.log_mel, shape)
-        if cache is not None:
-            cache.put_soon(self._model.fingerprint, facts.content_sha256, embeddings)
-        return HeardWindow(facts, embeddings, cached=False)
-
-    async def _encode(self, log_mel: audio_pb2.LogMel, shape: tuple[int, int]) -> np.ndarray:
-        features = tensors.from_proto(log_mel.features, "log_mel.features")
-        with self._clock.encoder.call(), _tracer.start_as_current_span("encode"):
-            encoded = await self._listener.encoder.encode(
-                features,
-                log_mel.num_frames,
-                timeout_seconds=remaining_seconds(MAX_CALL_SECONDS),
-                headers={**trace_headers(), **dict(call_metadata())},
-            )
-        self._clock.encoder.compute_ms += encoded.compute_ms
-        if encoded.version != self._model.encoder_version:
-            raise Unavailable("the encoder's model changed meanwhile", retry_after_seconds=1.0)
-        if encoded.embeddings.shape != shape:
-            raise Internal(f"the encoder answered shape {encoded.embeddings.shape} instead of {shape}")
-        return encoded.embeddings
+            return await self._listener.embed(window, self._model, self._clock)
 
 
 class _TokenBudget:

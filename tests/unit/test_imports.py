@@ -13,7 +13,9 @@ ALLOWED = {
     "common": set(),
     "qwen2_audio": set(),
     "pipeline": {"common"},
-    "gateway": {"common", "pipeline"},
+    "jobstore": {"common"},
+    "gateway": {"common", "pipeline", "jobstore"},
+    "jobs": {"common", "pipeline", "jobstore"},
     "preprocess": {"common", "qwen2_audio"},
     "encoder": {"common", "qwen2_audio"},
     "decoder": {"common", "qwen2_audio"},
@@ -21,7 +23,16 @@ ALLOWED = {
     "training": {"common", "qwen2_audio", "evaluation"},
     "local": {"common", "qwen2_audio", "encoder"},
 }
-WITHOUT_TORCH = ("common", "pipeline", "gateway", "preprocess", "local/platform.py", "qwen2_audio/mel.py")
+WITHOUT_TORCH = (
+    "common",
+    "pipeline",
+    "gateway",
+    "jobstore",
+    "jobs",
+    "preprocess",
+    "local/platform.py",
+    "qwen2_audio/mel.py",
+)
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -1,0 +1,170 @@
+"""Jobs as callers see them: checked, accepted, listed, watched, canceled, removed. Workers do the rest."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from auricle.v1 import jobs_pb2
+from services.common.auth import current_tenant
+from services.common.errors import FailedPrecondition, NotFound
+from services.gateway.audio_store import AudioStore
+from services.gateway.job_pages import Page, PageToken, matching
+from services.gateway.job_validation import check_create
+from services.jobstore.blobs import JobBlobs
+from services.jobstore.dispatch import Dispatcher
+from services.jobstore.model import JobRecord, QueueLimits, Step, Unit, new_id, resource_name
+from services.jobstore.record import JobStore
+
+# Until a recording is decoded its length is estimated as that of a file of 64 kbit/s: rather too long than too short.
+_ESTIMATED_BYTES_PER_SECOND = 8_000
+_SCANNED_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class JobChange:
+    """A job after a change, and what was found since the change before."""
+
+    record: JobRecord
+    segments: list[jobs_pb2.ResultSegment]
+
+
+class Jobs:
+    """The jobs of the calling tenant.
+
+    Args:
+        store: their records.
+        blobs: their recordings and results.
+        uploads: where recordings come from.
+        dispatcher: tells the workers.
+        limits: how much may wait.
+    """
+
+    def __init__(
+        self, store: JobStore, blobs: JobBlobs, uploads: AudioStore, dispatcher: Dispatcher, limits: QueueLimits
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._uploads = uploads
+        self._dispatcher = dispatcher
+        self._limits = limits
+
+    async def create(self, request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.AnalysisJob:
+        """Accept a job.
+
+        Raises:
+            InvalidArgument: the request breaks the contract.
+            NotFound: the recording is not there (AUDIO_NOT_FOUND).
+            AlreadyExists: `request_id` was used for another request (REQUEST_ID_REUSED).
+            ResourceExhausted: too much audio waits (JOB_QUEUE_FULL).
+        """
+        wanted = check_create(request)
+        tenant = current_tenant()
+        body_sha256 = hashlib.sha256(wanted.SerializeToString(deterministic=True)).hexdigest()
+        upload = await self._uploads.find(tenant, wanted.audio.name)
+        if upload.raw_pcm:
+            wanted.audio.raw_pcm.CopyFrom(upload.raw_pcm)
+        if request.validate_only:
+            return wanted
+        record = JobRecord(new_id(), tenant, wanted)
+        wanted.name = resource_name(record.id)
+        # The recording first: a worker may be at the job before this call returns.
+        await self._blobs.take_upload(self._uploads.path(tenant, upload.name), tenant, record.id)
+        try:
+            kept, is_new = await self._store.create(
+                record,
+                estimate_seconds=upload.size_bytes / _ESTIMATED_BYTES_PER_SECOND,
+                request_id=request.request_id,
+                body_sha256=body_sha256,
+                limits=self._limits,
+            )
+        except BaseException:
+            await self._blobs.delete_job(tenant, record.id)
+            raise
+        if is_new:
+            units = [Unit(record.id, Step.PREPARE)]
+            await asyncio.to_thread(self._dispatcher.send, units, kept.job.priority)
+        else:
+            await self._blobs.delete_job(tenant, record.id)
+        return kept.job
+
+    async def get(self, name: str) -> jobs_pb2.AnalysisJob:
+        """A job as it stands.
+
+        Raises:
+            NotFound: JOB_NOT_FOUND.
+        """
+        return (await self._store.get(current_tenant(), name)).job
+
+    async def list(self, request: jobs_pb2.ListAnalysisJobsRequest) -> Page:
+        """A page of jobs, newest first.
+
+        Raises:
+            InvalidArgument: page size, filter (FILTER_INVALID) or token (PAGE_TOKEN_INVALID) is wrong.
+        """
+        tenant = current_tenant()
+        token = PageToken.read(request, tenant)
+        wanted, size = matching(request.filter), token.page_size
+        jobs: list[jobs_pb2.AnalysisJob] = []
+        cursor = token.after
+        while True:
+            entries = await self._store.newest(tenant, cursor, _SCANNED_AT_ONCE)
+            for entry in entries:
+                record = await self._store.find(entry[1])
+                if record is not None and wanted(record.job):
+                    if len(jobs) == size:
+                        return Page(jobs, token.next(cursor))
+                    jobs.append(record.job)
+                cursor = entry
+            if len(entries) < _SCANNED_AT_ONCE:
+                return Page(jobs, "")
+
+    async def watch(self, name: str) -> AsyncIterator[JobChange]:
+        """The job now and after every change, until it has ended.
+
+        Raises:
+            NotFound: JOB_NOT_FOUND, at first or because it was removed meanwhile.
+        """
+        record = await self._store.get(current_tenant(), name)
+        told = 0
+        async for current in self._store.changes(record):
+            segments = await self._store.results_since(record.id, told)
+            told += len(segments)
+            record = current
+            yield JobChange(current, [segment for segment in segments if segment.text or segment.label])
+        if record.is_active:
+            raise NotFound("the job was removed meanwhile", reason="JOB_NOT_FOUND", metadata={"name": name[:80]})
+
+    async def result(self, name: str) -> jobs_pb2.AnalysisResult:
+        """What a job found.
+
+        Raises:
+            NotFound: JOB_NOT_FOUND.
+            FailedPrecondition: it has none yet (JOB_NOT_FINISHED), or will never have one (JOB_HAS_NO_RESULT).
+        """
+        record = await self._store.get(current_tenant(), name)
+        if record.is_active:
+            raise FailedPrecondition("the job has not ended yet", reason="JOB_NOT_FINISHED", retry_after_seconds=5.0)
+        if record.job.state != jobs_pb2.AnalysisJob.STATE_SUCCEEDED:
+            state = jobs_pb2.AnalysisJob.State.Name(record.job.state).removeprefix("STATE_").lower()
+            raise FailedPrecondition(f"the job {state}; it has no result", reason="JOB_HAS_NO_RESULT")
+        return await self._blobs.get_result(record.tenant, record.id)
+
+    async def cancel(self, name: str) -> jobs_pb2.AnalysisJob:
+        """Stop a job.
+
+        Raises:
+            NotFound: JOB_NOT_FOUND.
+            FailedPrecondition: it has ended otherwise (JOB_FINISHED).
+        """
+        return (await self._store.cancel(current_tenant(), name)).job
+
+    async def delete(self, name: str) -> None:
+        """Remove a job with all that it keeps.
+
+        Raises:
+            NotFound: JOB_NOT_FOUND.
+        """
+        record = await self._store.get(current_tenant(), name)
+        await self._store.delete(record.id)
+        await self._blobs.delete_job(record.tenant, record.id)

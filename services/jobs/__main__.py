@@ -1,0 +1,35 @@
+"""`python -m services.jobs`: a worker of long recordings."""
+
+import argparse
+
+from prometheus_client import start_http_server
+
+from services.common import telemetry
+from services.common.settings import load
+from services.jobs.settings import WorkerSettings
+from services.jobs.worker import run
+from services.jobstore.dispatch import QUEUES
+
+
+def main() -> None:
+    """Work on some or all queues."""
+    parser = argparse.ArgumentParser(prog="python -m services.jobs", description="A worker of long recordings.")
+    parser.add_argument(
+        "--queues", default=",".join(QUEUES), help="kinds of work, joined by commas (default: %(default)s)"
+    )
+    parser.add_argument("--beat", metavar="FILE", help="also run Celery beat, which notes its times in FILE")
+    parser.add_argument("--name", default="worker", help="of this worker, for Celery's tools")
+    given = parser.parse_args()
+    queues = given.queues.split(",")
+    if unknown := set(queues) - set(QUEUES):
+        parser.error(f"unknown queues {sorted(unknown)}; there are {', '.join(QUEUES)}")
+    settings = load(WorkerSettings)
+    telemetry.setup_logging("worker")
+    telemetry.setup_tracing("worker")
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.host)
+    run(settings, queues, beat_schedule=given.beat, name=given.name)
+
+
+if __name__ == "__main__":
+    main()

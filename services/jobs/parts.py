@@ -1,0 +1,63 @@
+"""What the steps of a job work with; made once in a worker."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from services.common.channels import connect
+from services.jobs.settings import WorkerSettings
+from services.jobstore.blobs import JobBlobs
+from services.jobstore.record import JobStore
+from services.pipeline.decoder_client import DecoderClient
+from services.pipeline.embedding_cache import EmbeddingCache
+from services.pipeline.encoder_client import EncoderClient
+from services.pipeline.hearing import Listener
+from services.pipeline.model_watch import ModelWatch
+from services.pipeline.preprocess_client import PreprocessClient
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Record, store and services."""
+
+    settings: WorkerSettings
+    store: JobStore
+    blobs: JobBlobs
+    preprocess: PreprocessClient
+    listener: Listener
+    decoder: DecoderClient
+    models: ModelWatch
+
+
+def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]]]:
+    """The parts, and what closes them. Call it inside the worker's event loop."""
+
+    redis = Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+    encoder = EncoderClient(settings.encoder_address, tls_ca=settings.services_ca)
+    channels = [
+        connect(address, max_message_bytes=settings.max_message_bytes, tls_ca=settings.services_ca)
+        for address in (settings.preprocess_address, settings.decoder_address)
+    ]
+    preprocess, decoder = PreprocessClient(channels[0]), DecoderClient(channels[1])
+    cache = EmbeddingCache(settings.redis_url)
+    models = ModelWatch(encoder, decoder)
+    parts = Parts(
+        settings,
+        JobStore(redis, lost_after_seconds=settings.lost_after_seconds),
+        JobBlobs(settings.store_url),
+        preprocess,
+        Listener(preprocess, encoder, cache),
+        decoder,
+        models,
+    )
+
+    async def close() -> None:
+        await models.close()
+        await cache.close()
+        await encoder.close()
+        for channel in channels:
+            await channel.close()
+        await redis.aclose()
+
+    return parts, close

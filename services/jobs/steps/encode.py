@@ -1,0 +1,27 @@
+"""A window to embeddings."""
+
+from collections.abc import Awaitable, Callable
+
+from services.common import tensors
+from services.jobs.parts import Parts
+from services.jobstore.model import JobRecord, Lease, Unit
+from services.pipeline.timing import RequestClock
+
+
+async def run(
+    parts: Parts, record: JobRecord, lease: Lease, announce: Callable[[list[Unit]], Awaitable[None]]
+) -> list[Unit]:
+    """Encode the window, or find its embeddings in the cache.
+
+    Raises:
+        AuricleError: what the encoder or the store answered.
+    """
+    index = lease.unit.index
+    model = await parts.models.current()
+    window = await parts.blobs.get_window(record.tenant, record.id, index)
+    heard = await parts.listener.embed(window, model, RequestClock())
+    await parts.blobs.put_embeddings(record.tenant, record.id, index, tensors.to_proto(heard.embeddings))
+    ready = await parts.store.complete(lease, fact=int(heard.cached))
+    if ready:
+        await parts.blobs.drop_window(record.tenant, record.id, index)
+    return ready

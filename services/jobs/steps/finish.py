@@ -1,0 +1,48 @@
+"""The results of all windows to the job's result."""
+
+from collections.abc import Awaitable, Callable
+
+from auricle.v1 import jobs_pb2
+from services.common.errors import FailedPrecondition
+from services.jobs.ask import Asker
+from services.jobs.parts import Parts
+from services.jobs.tasks import task_of
+from services.jobstore.model import JobRecord, Lease, Unit
+
+
+async def run(
+    parts: Parts, record: JobRecord, lease: Lease, announce: Callable[[list[Unit]], Awaitable[None]]
+) -> list[Unit]:
+    """Combine and keep the result.
+
+    Raises:
+        FailedPrecondition: no window has a result (ALL_WINDOWS_FAILED).
+        AuricleError: what the decoder or the store answered.
+    """
+    results = await parts.store.results(record.id)
+    failed = await parts.store.failed_windows(record.id)
+    if failed and not results:
+        first = failed[0].error
+        raise FailedPrecondition(
+            f"no window has a result; the first: {first.message}",
+            reason="ALL_WINDOWS_FAILED",
+            metadata={**first.metadata, "first_reason": first.reason},
+        )
+    model = await parts.models.current()
+    asker = Asker(parts.decoder, record.job)
+    segments, text = await task_of(record.job).of_recording(list(results.values()), asker, model.context_tokens)
+    summary, cached, tokens = await parts.store.totals(record.id)
+    lost_seconds = sum(window.duration_seconds for window in failed)
+    result = jobs_pb2.AnalysisResult(
+        segments=segments,
+        text=text,
+        failed_windows=failed,
+        received_seconds=summary.received_seconds,
+        heard_seconds=summary.heard_seconds - lost_seconds,
+        warnings=[f"{warning.at_seconds:.2f} s: {warning.message}" for warning in summary.warnings],
+        model=model.name,
+        cached_windows=cached,
+        output_tokens=tokens + asker.output_tokens,
+    )
+    await parts.blobs.put_result(record.tenant, record.id, result)
+    return await parts.store.complete(lease)

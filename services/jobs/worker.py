@@ -1,0 +1,130 @@
+"""A Celery worker whose tasks run on one event loop.
+
+Tasks compute nothing themselves: they wait for the services. So they run in Celery's threads, and all of them share the
+event loop, the channels and the connections of the process.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from celery import Celery
+
+from services.common import telemetry
+from services.jobs.parts import Parts, build
+from services.jobs.settings import WorkerSettings
+from services.jobs.upkeep import clean, look_after
+from services.jobs.work import work
+from services.jobstore.dispatch import (
+    CLEAN_TASK,
+    LOOK_AFTER_TASK,
+    UPKEEP_QUEUE,
+    WORK_TASK,
+    Dispatcher,
+    celery_app,
+)
+from services.jobstore.model import JobRecord, Unit
+
+
+class Runtime:
+    """The event loop of a worker, in a thread of its own, with the parts that live on it."""
+
+    def __init__(self, settings: WorkerSettings, dispatcher: Dispatcher) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._loop = asyncio.new_event_loop()
+        self._parts: Parts
+        self._close: Callable[[], Awaitable[None]]
+        threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
+
+    def start(self) -> None:
+        """Make the parts."""
+
+        async def make() -> None:
+            self._parts, self._close = build(self._settings)
+
+        self.run(make())
+
+    def stop(self) -> None:
+        """Close the parts."""
+        self.run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def run(self, doing: Coroutine[Any, Any, Any] | Awaitable[Any]) -> Any:
+        """Wait for a coroutine that runs on the loop."""
+        return asyncio.run_coroutine_threadsafe(doing, self._loop).result()  # type: ignore[arg-type]
+
+    def work(self, unit: Unit) -> None:
+        """Do a unit."""
+        self.run(work(self._parts, unit, self._announce))
+
+    def look_after(self) -> None:
+        """Announce overdue units."""
+        self.run(look_after(self._parts, self._announce))
+
+    def clean(self) -> None:
+        """Remove what is over."""
+        self.run(clean(self._parts))
+
+    async def _announce(self, units: list[Unit], record: JobRecord) -> None:
+        if units:
+            await asyncio.to_thread(self._dispatcher.send, units, record.job.priority)
+
+
+def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
+    """The Celery application with its tasks, and what they run on."""
+    app = celery_app(settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
+    runtime = Runtime(settings, Dispatcher(app))
+
+    @app.task(name=WORK_TASK)
+    def work_task(unit: str) -> None:
+        runtime.work(Unit.parse(unit))
+
+    @app.task(name=LOOK_AFTER_TASK)
+    def look_after_task() -> None:
+        runtime.look_after()
+
+    @app.task(name=CLEAN_TASK)
+    def clean_task() -> None:
+        runtime.clean()
+
+    # A worker that was away must not do all the upkeep that it missed.
+    app.conf.beat_schedule = {
+        task: {
+            "task": task,
+            "schedule": seconds,
+            "options": {"queue": UPKEEP_QUEUE, "expires": seconds, "priority": 0},
+        }
+        for task, seconds in ((LOOK_AFTER_TASK, settings.look_after_seconds), (CLEAN_TASK, settings.clean_seconds))
+    }
+    return app, runtime
+
+
+def run(settings: WorkerSettings, queues: Sequence[str], *, beat_schedule: str | None, name: str) -> None:
+    """Work until SIGTERM; units in flight are finished first.
+
+    Args:
+        settings: see WorkerSettings.
+        queues: which kinds of work to do.
+        beat_schedule: file in which Celery beat notes when it did what; None runs no beat.
+        name: of this worker, for Celery's tools.
+    """
+    app, runtime = worker_app(settings)
+    runtime.start()
+    telemetry.logger().info("serving", queues=list(queues), concurrency=settings.concurrency)
+    try:
+        worker = app.Worker(
+            pool="threads",
+            concurrency=settings.concurrency,
+            queues=list(queues),
+            hostname=f"{name}@%h",
+            beat=beat_schedule is not None,
+            schedule_filename=beat_schedule,
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+        )
+        worker.start()
+    finally:
+        runtime.stop()

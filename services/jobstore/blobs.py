@@ -1,0 +1,131 @@
+"""What jobs keep in the object store: the recording, and between two steps a window's spectrogram or embeddings.
+
+Everything of a job stands under `jobs/TENANT/ID/`. Messages of the contract are written as they travel, never pickled.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from auricle.v1 import audio_pb2, jobs_pb2, preprocess_pb2
+from services.common import telemetry
+from services.common.errors import NotFound, Unavailable
+
+ROOT = "jobs"
+
+
+class JobBlobs:
+    """The object store as jobs use it.
+
+    Args:
+        url: where; file:// makes the folder when it is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        local = obstore.parse_scheme(url) == "local"
+        self._store = from_url(url, mkdir=True) if local else from_url(url)
+
+    async def take_upload(self, upload_path: str, tenant: str, job_id: str) -> None:
+        """Copy an upload, so that the job outlives it.
+
+        Raises:
+            NotFound: it has gone meanwhile (AUDIO_NOT_FOUND).
+        """
+        with _store_errors():
+            try:
+                await obstore.copy_async(self._store, upload_path, _path(tenant, job_id, "source"))
+            except FileNotFoundError:
+                raise NotFound("the recording has expired meanwhile", reason="AUDIO_NOT_FOUND") from None
+
+    async def source(self, tenant: str, job_id: str, chunk_bytes: int) -> AsyncIterator[bytes]:
+        """The recording in chunks of at most `chunk_bytes`."""
+        with _store_errors():
+            found = await obstore.get_async(self._store, _path(tenant, job_id, "source"))
+            async for block in found.stream(min_chunk_size=chunk_bytes):
+                view = memoryview(block)
+                for start in range(0, len(view), chunk_bytes):
+                    yield bytes(view[start : start + chunk_bytes])
+
+    async def put_window(self, tenant: str, job_id: str, window: preprocess_pb2.PreprocessedWindow) -> None:
+        """Keep a window's spectrogram until it is encoded."""
+        await self._put(_path(tenant, job_id, f"mel/{window.window.index:06d}"), window.SerializeToString())
+
+    async def get_window(self, tenant: str, job_id: str, index: int) -> preprocess_pb2.PreprocessedWindow:
+        """A window's spectrogram."""
+        return preprocess_pb2.PreprocessedWindow.FromString(await self._get(_path(tenant, job_id, f"mel/{index:06d}")))
+
+    async def drop_window(self, tenant: str, job_id: str, index: int) -> None:
+        """Forget a window's spectrogram."""
+        await self._delete([_path(tenant, job_id, f"mel/{index:06d}")])
+
+    async def put_embeddings(self, tenant: str, job_id: str, index: int, tensor: audio_pb2.Tensor) -> None:
+        """Keep a window's embeddings for as long as the job is kept."""
+        await self._put(_path(tenant, job_id, f"embeddings/{index:06d}"), tensor.SerializeToString())
+
+    async def get_embeddings(self, tenant: str, job_id: str, index: int) -> audio_pb2.Tensor:
+        """A window's embeddings."""
+        return audio_pb2.Tensor.FromString(await self._get(_path(tenant, job_id, f"embeddings/{index:06d}")))
+
+    async def put_result(self, tenant: str, job_id: str, result: jobs_pb2.AnalysisResult) -> None:
+        """Keep the job's result."""
+        await self._put(_path(tenant, job_id, "result"), result.SerializeToString())
+
+    async def get_result(self, tenant: str, job_id: str) -> jobs_pb2.AnalysisResult:
+        """The job's result."""
+        return jobs_pb2.AnalysisResult.FromString(await self._get(_path(tenant, job_id, "result")))
+
+    async def delete_job(self, tenant: str, job_id: str) -> None:
+        """Remove all that a job keeps."""
+        with _store_errors():
+            folder = f"{ROOT}/{tenant}/{job_id}"
+            paths = [meta["path"] async for batch in obstore.list(self._store, folder) for meta in batch]
+        await self._delete(paths)
+
+    async def is_old(self, tenant: str, job_id: str, seconds: float = 3600.0) -> bool:
+        """Whether the newest thing that a job keeps was written so long ago."""
+        with _store_errors():
+            folder = f"{ROOT}/{tenant}/{job_id}"
+            times = [meta["last_modified"] async for batch in obstore.list(self._store, folder) for meta in batch]
+        return bool(times) and (datetime.now(UTC) - max(times)).total_seconds() > seconds
+
+    async def jobs(self) -> set[tuple[str, str]]:
+        """Tenant and id of every job that keeps something."""
+        with _store_errors():
+            paths = [meta["path"] async for batch in obstore.list(self._store, ROOT) for meta in batch]
+        return {(tenant, job_id) for _, tenant, job_id, *_ in (path.split("/") for path in paths)}
+
+    async def _put(self, path: str, data: bytes) -> None:
+        with _store_errors():
+            await obstore.put_async(self._store, path, data)
+
+    async def _get(self, path: str) -> bytes:
+        with _store_errors():
+            return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
+
+    async def _delete(self, paths: list[str]) -> None:
+        with _store_errors():
+            for path in paths:
+                try:
+                    await obstore.delete_async(self._store, path)
+                except FileNotFoundError:
+                    telemetry.logger().debug("already removed by another", path=path)
+
+
+def _path(tenant: str, job_id: str, part: str) -> str:
+    # Tenants and ids are of small alphabets (services.common.auth, model.new_id), so neither can leave its folder.
+    return f"{ROOT}/{tenant}/{job_id}/{part}"
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        telemetry.logger().error("object store", error=f"{type(error).__name__}: {error}")
+        raise Unavailable(
+            "the store of the jobs failed", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
+        ) from error

@@ -1,0 +1,98 @@
+"""What a job is made of."""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from auricle.v1 import jobs_pb2
+
+ROOT = "analysisJobs"
+
+
+class Step(StrEnum):
+    """A kind of work; each has a queue of its own."""
+
+    PREPARE = "prepare"  # the recording to windows; once a job
+    ENCODE = "encode"  # a window to embeddings
+    DECODE = "decode"  # its embeddings to a result
+    FINISH = "finish"  # all results to the job's; once a job
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work that one worker does at a time."""
+
+    job_id: str
+    step: Step
+    index: int = 0
+
+    @property
+    def field(self) -> str:
+        """Its name within the job."""
+        return f"{self.step}/{self.index}"
+
+    def __str__(self) -> str:
+        return f"{self.job_id}/{self.field}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Unit":
+        """The unit that `str` named."""
+        job_id, step, index = text.split("/")
+        return cls(job_id, Step(step), int(index))
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a unit and to say what came of it, until somebody else has it."""
+
+    unit: Unit
+    token: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as it stands.
+
+    Attributes:
+        id: 32 hex digits.
+        tenant: whose it is.
+        job: as its owner sees it.
+    """
+
+    id: str
+    tenant: str
+    job: jobs_pb2.AnalysisJob
+
+    @property
+    def is_active(self) -> bool:
+        """True until it has ended."""
+        return self.job.state in (jobs_pb2.AnalysisJob.STATE_QUEUED, jobs_pb2.AnalysisJob.STATE_RUNNING)
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How much audio may wait.
+
+    Attributes:
+        tenant_hours: of one tenant's jobs.
+        total_hours: of everybody's.
+    """
+
+    tenant_hours: float = 100.0
+    total_hours: float = 1000.0
+
+
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return uuid.uuid4().hex
+
+
+def resource_name(job_id: str) -> str:
+    """The name that callers use."""
+    return f"{ROOT}/{job_id}"
+
+
+def id_of(name: str) -> str:
+    """The id in a name; any text for a name that is none of ours, which then is not found."""
+    return name.removeprefix(f"{ROOT}/") if name.startswith(f"{ROOT}/") else ""
