@@ -1,14 +1,13 @@
 """The gateway's composition root."""
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 from redis.asyncio import Redis
 
 from auricle.v1 import assistant_pb2, assistant_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.auth import ApiKeyInterceptor, KeyFile
-from services.common.channels import connect
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
@@ -16,46 +15,48 @@ from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
 from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
-from services.gateway.status import Check, StatusBoard, encoder_check, grpc_check
+from services.gateway.status import Check, StatusBoard, encoder_check, replicas_check
 from services.gateway.validation import ChatLimits
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.dispatch import Dispatcher, celery_app
 from services.jobstore.model import QueueLimits
 from services.jobstore.record import JobStore
 from services.pipeline import hearing, model_watch
-from services.pipeline.decoder_client import DecoderClient
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
-from services.pipeline.encoder_client import EncoderClient
+from services.pipeline.fleets import (
+    DecoderFleet,
+    EncoderFleet,
+    PreprocessFleet,
+    decoder_fleet,
+    encoder_fleet,
+    preprocess_fleet,
+)
 from services.pipeline.hearing import HearingLimits, Listener
 from services.pipeline.model_watch import ModelWatch
 from services.pipeline.pipeline import Pipeline
-from services.pipeline.preprocess_client import PreprocessClient
+from services.pipeline.replicas import Replicas
 
 FULL_NAME = assistant_pb2.DESCRIPTOR.services_by_name["AssistantService"].full_name
 JOBS_FULL_NAME = jobs_pb2.DESCRIPTOR.services_by_name["AnalysisJobService"].full_name
 
 
 class Encoder(hearing.Encoder, model_watch.DescribesEncoder, Protocol):
-    """What the gateway needs of EncoderClient."""
-
-    async def close(self) -> None: ...
+    """What the gateway needs of EncoderFleet."""
 
 
 def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Service:
     """The gateway as a Service. Call it inside a running event loop; tests bring their own encoder."""
-    encoder = encoder or EncoderClient(settings.encoder_address, tls_ca=settings.services_ca)
-    preprocess_channel = _connect(settings, settings.preprocess_address)
-    decoder_channel = _connect(settings, settings.decoder_address)
-    decoder = DecoderClient(decoder_channel)
+    preprocess, encoders, decoder = _fleets(settings)
+    encoder = encoder or encoders
     cache = _cache(settings)
     models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
-    listener = Listener(PreprocessClient(preprocess_channel), encoder, cache, _hearing_limits(settings))
+    listener = Listener(preprocess, encoder, cache, _hearing_limits(settings))
     store = AudioStore(settings.store_url, _store_limits(settings))
     limits = ChatLimits(settings.max_audio_parts, settings.max_inline_bytes)
     checks: dict[str, Check] = {
-        "preprocess": grpc_check(preprocess_channel, "preprocess"),
+        "preprocess": replicas_check(preprocess.replicas),
         "encoder": encoder_check(encoder),
-        "decoder": grpc_check(decoder_channel, "decoder"),
+        "decoder": replicas_check(decoder.replicas),
     }
     if cache:
         checks["cache"] = cache.check
@@ -74,7 +75,13 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         assistant_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server)
         jobs_pb2_grpc.add_AnalysisJobServiceServicer_to_server(jobs_servicer, server)
 
+    fleets: list[Replicas[Any]] = [preprocess.replicas, encoders.replicas, decoder.replicas]
+
     async def start() -> None:
+        for replicas in fleets:
+            # Who joins is asked what it serves before the next request.
+            replicas.on_join = models.forget
+            replicas.start()
         models.start()
         sweeper.append(asyncio.create_task(store.sweep_regularly(settings.upload_sweep_seconds)))
 
@@ -86,9 +93,8 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
             await cache.close()
         if records:
             await records.aclose()
-        await encoder.close()
-        await preprocess_channel.close()
-        await decoder_channel.close()
+        for replicas in fleets:
+            await replicas.close()
 
     return Service(
         name="gateway",
@@ -100,8 +106,13 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
     )
 
 
-def _connect(settings: GatewaySettings, address: str) -> grpc.aio.Channel:
-    return connect(address, max_message_bytes=settings.max_message_bytes, tls_ca=settings.services_ca)
+def _fleets(settings: GatewaySettings) -> tuple[PreprocessFleet, EncoderFleet, DecoderFleet]:
+    limit, ca = settings.max_message_bytes, settings.services_ca
+    return (
+        preprocess_fleet(settings.preprocess_address, max_message_bytes=limit, tls_ca=ca),
+        encoder_fleet(settings.encoder_address, tls_ca=ca),
+        decoder_fleet(settings.decoder_address, max_message_bytes=limit, tls_ca=ca),
+    )
 
 
 def _cache(settings: GatewaySettings) -> EmbeddingCache | None:

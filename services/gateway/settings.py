@@ -16,6 +16,7 @@ from services.common.settings import (
     PREPROCESS_PORT,
     ServerSettings,
 )
+from services.pipeline.endpoints import TARGET, check_target
 
 
 def _local_store() -> str:
@@ -30,9 +31,9 @@ class GatewaySettings(ServerSettings):
     port: int = Field(GATEWAY_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(GATEWAY_METRICS_PORT, ge=0, le=65535, description="Prometheus port; 0 serves no metrics")
 
-    preprocess_address: str = Field(f"127.0.0.1:{PREPROCESS_PORT}", description="host:port of preprocess")
-    encoder_address: str = Field(f"127.0.0.1:{ENCODER_GRPC_PORT}", description="host:port of Triton's gRPC")
-    decoder_address: str = Field(f"127.0.0.1:{DECODER_PORT}", description="host:port of the decoder")
+    preprocess_address: str = Field(f"127.0.0.1:{PREPROCESS_PORT}", description=f"preprocess: {TARGET}")
+    encoder_address: str = Field(f"127.0.0.1:{ENCODER_GRPC_PORT}", description=f"Triton's gRPC: {TARGET}")
+    decoder_address: str = Field(f"127.0.0.1:{DECODER_PORT}", description=f"the decoder: {TARGET}")
     services_ca: Path | None = Field(None, description="PEM CA of the services; with it calls to them are encrypted")
     api_keys_file: Path | None = Field(None, description="keys that are let in; without it everybody is")
 
@@ -71,6 +72,12 @@ class GatewaySettings(ServerSettings):
             except OSError as error:
                 raise ValueError(f"cannot be read: {error.strerror}") from None
         return path
+
+    @field_validator("preprocess_address", "encoder_address", "decoder_address")
+    @classmethod
+    def _endpoints_are_known(cls, target: str) -> str:
+        check_target(target)
+        return target
 
     @field_validator("store_url")
     @classmethod

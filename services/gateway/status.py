@@ -3,16 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from services.common.errors import AuricleError, FailedPrecondition, Unavailable, from_rpc_error
+from services.common.errors import AuricleError, FailedPrecondition, Unavailable
 from services.pipeline.encoder_client import EncoderInfo
+from services.pipeline.health import CHECK_TIMEOUT_SECONDS
 from services.pipeline.model_watch import ModelWatch, ServedModel
-
-CHECK_TIMEOUT_SECONDS = 1.0
+from services.pipeline.replicas import Replicas
 
 # Asks a service; returns what it serves, for people, and raises AuricleError when it is not well.
 Check = Callable[[], Awaitable[str]]
@@ -90,18 +87,28 @@ class StatusBoard:
             return PeerStatus(service, False, f"no answer in {CHECK_TIMEOUT_SECONDS:g} s")
 
 
-def grpc_check(channel: grpc.aio.Channel, service: str) -> Check:
-    """Asks the service's gRPC health."""
-    stub = health_pb2_grpc.HealthStub(channel)
+class Checked(Protocol):
+    """The part of a service's client that is needed here."""
+
+    async def check(self) -> str: ...
+
+    async def close(self) -> None: ...
+
+
+CheckedT = TypeVar("CheckedT", bound=Checked)
+
+
+def replicas_check(replicas: Replicas[CheckedT]) -> Check:
+    """Asks the health of every replica; the service is well while one of them is."""
 
     async def check() -> str:
-        try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, service) from error
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            raise Unavailable(f"{service} is starting or draining")
-        return "serving"
+        if not replicas.members:
+            raise Unavailable("no replica is there")
+        answers = await asyncio.gather(*(member.client.check() for member in replicas.members), return_exceptions=True)
+        well = [answer for answer in answers if isinstance(answer, str)]
+        if not well:
+            raise next(answer for answer in answers if isinstance(answer, BaseException))
+        return well[0] if len(answers) == 1 else f"{well[0]}, {len(well)} of {len(answers)} replicas"
 
     return check
 

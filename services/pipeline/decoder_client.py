@@ -8,6 +8,7 @@ from auricle.v1 import decoder_pb2, decoder_pb2_grpc
 from services.common.channels import call_metadata
 from services.common.deadlines import remaining_seconds
 from services.common.errors import from_rpc_error
+from services.pipeline.health import check_health
 
 # For callers without a deadline of their own.
 MAX_CALL_SECONDS = 3600.0
@@ -15,7 +16,7 @@ DESCRIBE_TIMEOUT_SECONDS = 5.0
 
 
 class DecoderClient:
-    """Calls the decoder over a channel that it does not own."""
+    """Calls one decoder over a channel, which is closed with it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -24,6 +25,14 @@ class DecoderClient:
     def connected(self) -> bool:
         """False when the connection was lost since the last call: whoever answers next may be another decoder."""
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def check(self) -> str:
+        """See ``check_health``."""
+        return await check_health(self._channel, "decoder")
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight end as cancelled."""
+        await self._channel.close()
 
     async def describe(self) -> decoder_pb2.DescribeDecoderResponse:
         """What the decoder serves.

@@ -1,7 +1,7 @@
 """From recordings to embeddings: windows from preprocess, embeddings from the cache or the encoder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +19,7 @@ from services.pipeline.conversation import AudioInput
 from services.pipeline.embedding_cache import EmbeddingCache
 from services.pipeline.encoder_client import EncodedAudio
 from services.pipeline.model_watch import ServedModel
-from services.pipeline.preprocess_client import MAX_CALL_SECONDS, PreprocessClient
+from services.pipeline.preprocess_client import MAX_CALL_SECONDS
 from services.pipeline.timing import RequestClock
 
 TOKEN_SECONDS = 0.04
@@ -38,6 +38,14 @@ class Encoder(Protocol):
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
     ) -> EncodedAudio: ...
+
+
+class Preprocess(Protocol):
+    """The part of PreprocessClient that is needed here."""
+
+    def windows(
+        self, audio: AudioInput, config: preprocess_pb2.PreprocessConfig
+    ) -> AsyncGenerator[preprocess_pb2.PreprocessResponse, None]: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Listener:
 
     def __init__(
         self,
-        preprocess: PreprocessClient,
+        preprocess: Preprocess,
         encoder: Encoder,
         cache: EmbeddingCache | None,
         limits: HearingLimits | None = None,

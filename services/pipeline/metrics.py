@@ -22,3 +22,10 @@ CACHE_WRITES = Counter(
     ["result"],
 )
 CACHE_BYTES = Gauge("auricle_embedding_cache_bytes", "Bytes of values in the cache after the last write.")
+
+REPLICAS = Gauge("auricle_replicas", "Replicas of a service that are named now.", ["service"])
+PASSED_OVER = Counter(
+    "auricle_replica_passed_over_total",
+    "Calls that a replica did not answer, by its reason; where there is another replica it was asked next.",
+    ["service", "reason"],
+)

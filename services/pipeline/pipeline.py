@@ -1,5 +1,6 @@
 """The whole path of a request: hear the audio, give it to the decoder, stream the text."""
 
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from auricle.v1 import audio_pb2, decoder_pb2, generation_pb2
 from services.common.errors import Internal, Unavailable
 from services.pipeline import metrics
 from services.pipeline.conversation import AudioInput, Turn
-from services.pipeline.decoder_client import DecoderClient
+from services.pipeline.fleets import DecoderFleet
 from services.pipeline.hearing import HeardAudio, Listener
 from services.pipeline.model_watch import ModelWatch
 from services.pipeline.timing import RequestClock
@@ -50,7 +51,7 @@ class Answer:
 class Pipeline:
     """Prepare, encode, decode. Serves many requests at once and owns none of its parts."""
 
-    def __init__(self, listener: Listener, decoder: DecoderClient, models: ModelWatch) -> None:
+    def __init__(self, listener: Listener, decoder: DecoderFleet, models: ModelWatch) -> None:
         self._listener = listener
         self._decoder = decoder
         self._models = models
@@ -80,7 +81,7 @@ class Pipeline:
             texts: list[str] = []
             completion: decoder_pb2.Completion | None = None
             with clock.decoder.call():
-                async with aclosing(self._decoder.generate(request)) as responses:
+                async with aclosing(self._decoder.generate(request, affinity(turns, heard))) as responses:
                     async for response in responses:
                         if response.text_delta:
                             clock.first_token()
@@ -116,6 +117,24 @@ def _generate_request(
                 shape, data = window.embeddings.shape, np.ascontiguousarray(window.embeddings, "<f4").tobytes()
                 embedding.windows.add(dtype=audio_pb2.DATA_TYPE_FP32, shape=shape, data=data)
     return request
+
+
+def affinity(turns: Sequence[Turn], heard: Sequence[HeardAudio]) -> bytes:
+    """The same for requests that begin alike, up to the first recording or the end of the user's first turn.
+
+    So the next turn of a conversation, and the next question about a recording, meet the decoder that still knows it.
+    """
+    digest = hashlib.sha256()
+    for turn in turns:
+        for part in turn.parts:
+            if isinstance(part, AudioInput):
+                for window in heard[0].windows:
+                    digest.update(window.window.content_sha256)
+                return digest.digest()
+            digest.update(part.encode())
+        if turn.role == generation_pb2.ROLE_USER:
+            break
+    return digest.digest()
 
 
 def _observe(answer: Answer) -> None:

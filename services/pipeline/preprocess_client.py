@@ -10,6 +10,7 @@ from services.common.channels import call_metadata
 from services.common.deadlines import remaining_seconds
 from services.common.errors import AuricleError, Internal, Unavailable, from_rpc_error
 from services.pipeline.conversation import AudioInput
+from services.pipeline.health import check_health
 
 # For callers without a deadline of their own.
 MAX_CALL_SECONDS = 3600.0
@@ -19,10 +20,19 @@ _SENDING_FAILED = "Internal error from Core"
 
 
 class PreprocessClient:
-    """Calls the preprocess service over a channel that it does not own."""
+    """Calls one preprocess service over a channel, which is closed with it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
         self._stub = preprocess_pb2_grpc.PreprocessServiceStub(channel)
+
+    async def check(self) -> str:
+        """See ``check_health``."""
+        return await check_health(self._channel, "preprocess")
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight end as cancelled."""
+        await self._channel.close()
 
     async def windows(
         self, audio: AudioInput, config: preprocess_pb2.PreprocessConfig

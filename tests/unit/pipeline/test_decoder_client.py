@@ -48,7 +48,7 @@ async def test_leaving_early_frees_the_decoder_at_once(wired: Wired) -> None:
     pieces = wired.client.generate(request())
     async with aclosing(pieces):
         await anext(pieces)
-    await asyncio.wait_for(wired.decoder.cancelled.wait(), 5)
+    await asyncio.wait_for(wired.decoder.cancelled.wait(), 20)
 
 
 async def test_an_error_keeps_its_details(wired: Wired) -> None:
