@@ -112,4 +112,5 @@ def _cluster() -> client.ApiClient:
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config()
         return client.ApiClient()
-    return config.new_client_from_config()
+    # Read here: the client itself reads the variable when it is imported.
+    return config.new_client_from_config(config_file=os.environ.get("KUBECONFIG"))
