@@ -14,9 +14,11 @@ from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
 from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
+from services.gateway.resumable import ResumableUploads
 from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
 from services.gateway.status import Check, StatusBoard, encoder_check, grpc_check
+from services.gateway.sweeper import regularly
 from services.gateway.validation import ChatLimits
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.dispatch import Dispatcher, celery_app
@@ -51,6 +53,7 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
     models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
     listener = Listener(PreprocessClient(preprocess_channel), encoder, cache, _hearing_limits(settings))
     store = AudioStore(settings.store_url, _store_limits(settings))
+    resumable = ResumableUploads(store)
     limits = ChatLimits(settings.max_audio_parts, settings.max_inline_bytes)
     checks: dict[str, Check] = {
         "preprocess": grpc_check(preprocess_channel, "preprocess"),
@@ -62,6 +65,7 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
     servicer = AssistantServicer(
         Chats(Pipeline(listener, decoder, models), store, limits, settings.max_concurrent_chats),
         store,
+        resumable,
         StatusBoard(models, checks),
         limits,
         settings.max_concurrent_uploads,
@@ -76,7 +80,8 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
 
     async def start() -> None:
         models.start()
-        sweeper.append(asyncio.create_task(store.sweep_regularly(settings.upload_sweep_seconds)))
+        for sweep in (store.sweep, resumable.sweep):
+            sweeper.append(asyncio.create_task(regularly(sweep, settings.upload_sweep_seconds)))
 
     async def close() -> None:
         for task in sweeper:

@@ -44,9 +44,9 @@ class GatewaySettings(ServerSettings):
     cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
 
     store_url: str = Field(default_factory=_local_store, description="uploads: file://, s3://, gs://, az://, memory://")
-    upload_max_bytes: int = Field(2**30, ge=1, description="largest upload")
+    upload_max_bytes: int = Field(4 * 2**30, ge=1, description="largest upload; as much as preprocess hears")
     upload_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an upload")
-    upload_quota_bytes: int = Field(10 * 2**30, ge=1, description="uploads of one tenant together")
+    upload_quota_bytes: int = Field(16 * 2**30, ge=1, description="uploads of one tenant together")
     upload_sweep_seconds: float = Field(300.0, gt=0, description="how often expired uploads are removed")
     max_concurrent_uploads: int = Field(16, ge=1, description="uploads in progress; further ones are refused")
 

@@ -3,19 +3,17 @@
 Everything of a job stands under `jobs/TENANT/ID/`. Messages of the contract are written as they travel, never pickled.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import obstore
-from obstore.exceptions import BaseError
-from obstore.store import from_url
 
 from auricle.v1 import audio_pb2, jobs_pb2, preprocess_pb2
-from services.common import telemetry
-from services.common.errors import NotFound, Unavailable
+from services.common.errors import NotFound
+from services.common.object_store import objects_under, open_store, read_chunks, remove, store_errors
 
 ROOT = "jobs"
+_KEPT = "the jobs"
 
 
 class JobBlobs:
@@ -26,8 +24,7 @@ class JobBlobs:
     """
 
     def __init__(self, url: str) -> None:
-        local = obstore.parse_scheme(url) == "local"
-        self._store = from_url(url, mkdir=True) if local else from_url(url)
+        self._store = open_store(url)
 
     async def take_upload(self, upload_path: str, tenant: str, job_id: str) -> None:
         """Copy an upload, so that the job outlives it.
@@ -35,7 +32,7 @@ class JobBlobs:
         Raises:
             NotFound: it has gone meanwhile (AUDIO_NOT_FOUND).
         """
-        with _store_errors():
+        with store_errors(_KEPT):
             try:
                 await obstore.copy_async(self._store, upload_path, _path(tenant, job_id, "source"))
             except FileNotFoundError:
@@ -43,12 +40,9 @@ class JobBlobs:
 
     async def source(self, tenant: str, job_id: str, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The recording in chunks of at most `chunk_bytes`."""
-        with _store_errors():
-            found = await obstore.get_async(self._store, _path(tenant, job_id, "source"))
-            async for block in found.stream(min_chunk_size=chunk_bytes):
-                view = memoryview(block)
-                for start in range(0, len(view), chunk_bytes):
-                    yield bytes(view[start : start + chunk_bytes])
+        with store_errors(_KEPT):
+            async for chunk in read_chunks(self._store, _path(tenant, job_id, "source"), chunk_bytes):
+                yield chunk
 
     async def put_window(self, tenant: str, job_id: str, window: preprocess_pb2.PreprocessedWindow) -> None:
         """Keep a window's spectrogram until it is encoded."""
@@ -80,52 +74,38 @@ class JobBlobs:
 
     async def delete_job(self, tenant: str, job_id: str) -> None:
         """Remove all that a job keeps."""
-        with _store_errors():
+        with store_errors(_KEPT):
             folder = f"{ROOT}/{tenant}/{job_id}"
-            paths = [meta["path"] async for batch in obstore.list(self._store, folder) for meta in batch]
+            paths = [meta["path"] for meta in await objects_under(self._store, folder)]
         await self._delete(paths)
 
     async def is_old(self, tenant: str, job_id: str, seconds: float = 3600.0) -> bool:
         """Whether the newest thing that a job keeps was written so long ago."""
-        with _store_errors():
+        with store_errors(_KEPT):
             folder = f"{ROOT}/{tenant}/{job_id}"
-            times = [meta["last_modified"] async for batch in obstore.list(self._store, folder) for meta in batch]
+            times = [meta["last_modified"] for meta in await objects_under(self._store, folder)]
         return bool(times) and (datetime.now(UTC) - max(times)).total_seconds() > seconds
 
     async def jobs(self) -> set[tuple[str, str]]:
         """Tenant and id of every job that keeps something."""
-        with _store_errors():
-            paths = [meta["path"] async for batch in obstore.list(self._store, ROOT) for meta in batch]
+        with store_errors(_KEPT):
+            paths = [meta["path"] for meta in await objects_under(self._store, ROOT)]
         return {(tenant, job_id) for _, tenant, job_id, *_ in (path.split("/") for path in paths)}
 
     async def _put(self, path: str, data: bytes) -> None:
-        with _store_errors():
+        with store_errors(_KEPT):
             await obstore.put_async(self._store, path, data)
 
     async def _get(self, path: str) -> bytes:
-        with _store_errors():
+        with store_errors(_KEPT):
             return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
 
     async def _delete(self, paths: list[str]) -> None:
-        with _store_errors():
+        with store_errors(_KEPT):
             for path in paths:
-                try:
-                    await obstore.delete_async(self._store, path)
-                except FileNotFoundError:
-                    telemetry.logger().debug("already removed by another", path=path)
+                await remove(self._store, path)
 
 
 def _path(tenant: str, job_id: str, part: str) -> str:
     # Tenants and ids are of small alphabets (services.common.auth, model.new_id), so neither can leave its folder.
     return f"{ROOT}/{tenant}/{job_id}/{part}"
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        telemetry.logger().error("object store", error=f"{type(error).__name__}: {error}")
-        raise Unavailable(
-            "the store of the jobs failed", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
-        ) from error

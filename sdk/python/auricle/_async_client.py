@@ -15,7 +15,8 @@ from auricle._connection import (
 from auricle._requests import Conversation, Generation, chat_request
 from auricle._stream import AsyncTextStream
 from auricle._types import Answer, Audio, Model
-from auricle._upload import Progress, start_upload
+from auricle._upload import Upload
+from auricle._upload_messages import Progress
 from auricle.v1 import assistant_pb2
 from auricle.v1.assistant_pb2_grpc import AssistantServiceStub
 
@@ -80,16 +81,12 @@ class AsyncClient:
         timeout_seconds: float | None = None,
     ) -> Audio:
         """Store a recording once, to be named in conversations; see Client.upload."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(_: object) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended.set)
-
-        with start_upload(self._connection, audio, sample_rate, on_progress, timeout_seconds) as pending:
-            pending.add_done_callback(wake)
-            await ended.wait()
-            return pending.result()
+        upload = Upload(self._connection, audio, sample_rate, on_progress, timeout_seconds)
+        try:
+            return await asyncio.to_thread(upload.run)
+        except asyncio.CancelledError:
+            upload.cancel()
+            raise
 
     async def delete_audio(self, audio: Audio | str, *, timeout_seconds: float | None = None) -> None:
         """Remove an uploaded recording; see Client.delete_audio."""
