@@ -4,7 +4,6 @@ import asyncio
 from typing import Protocol
 
 import grpc
-from redis.asyncio import Redis
 
 from auricle.v1 import assistant_pb2, assistant_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.auth import ApiKeyInterceptor, KeyFile
@@ -21,6 +20,7 @@ from services.gateway.status import Check, StatusBoard, encoder_check, grpc_chec
 from services.gateway.sweeper import regularly
 from services.gateway.validation import ChatLimits
 from services.jobstore.blobs import JobBlobs
+from services.jobstore.client import RecordsRedis, records_client
 from services.jobstore.dispatch import Dispatcher, celery_app
 from services.jobstore.model import QueueLimits
 from services.jobstore.record import JobStore
@@ -120,14 +120,12 @@ def _cache(settings: GatewaySettings) -> EmbeddingCache | None:
     return EmbeddingCache(settings.redis_url, limits)
 
 
-def _records(settings: GatewaySettings) -> Redis | None:
+def _records(settings: GatewaySettings) -> RecordsRedis | None:
     """A client for the records of jobs; apart from the cache's, which gives up after a tenth of a second."""
-    if settings.redis_url is None:
-        return None
-    return Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+    return records_client(settings.redis_url) if settings.redis_url else None
 
 
-def _jobs(settings: GatewaySettings, records: Redis, uploads: AudioStore) -> Jobs:
+def _jobs(settings: GatewaySettings, records: RecordsRedis, uploads: AudioStore) -> Jobs:
     assert settings.redis_url is not None
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
     dispatcher = Dispatcher(celery_app(settings.redis_url))

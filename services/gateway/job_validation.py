@@ -39,8 +39,7 @@ def check_create(request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.Analysi
 
 def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldViolation]:
     job = request.analysis_job
-    if not job.audio.name:
-        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording")
+    yield from _source_violations(job)
     yield from _task_violations(job.task)
     if job.priority not in jobs_pb2.JobPriority.values():
         yield FieldViolation("analysis_job.priority", f"{job.priority} is none of the priorities")
@@ -57,6 +56,17 @@ def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldVio
         yield FieldViolation("analysis_job.ttl", f"{MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds")
     if request.request_id and not _is_uuid(request.request_id):
         yield FieldViolation("request_id", "must be a UUID")
+
+
+def _source_violations(job: jobs_pb2.AnalysisJob) -> Iterator[FieldViolation]:
+    if job.audio.uri:
+        yield FieldViolation("analysis_job.audio.uri", "is not supported by this platform; upload the recording")
+    elif not job.audio.name:
+        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording")
+    elif job.audio.HasField("raw_pcm"):
+        yield FieldViolation("analysis_job.audio.raw_pcm", "an upload was described when it was made")
+    if job.webhook.url:
+        yield FieldViolation("analysis_job.webhook.url", "is not supported by this platform; watch the job")
 
 
 def _task_violations(task: jobs_pb2.AnalysisTask) -> Iterator[FieldViolation]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from services.jobstore.record import JobStore
 # Until a recording is decoded its length is estimated as that of a file of 64 kbit/s: rather too long than too short.
 _ESTIMATED_BYTES_PER_SECOND = 8_000
 _SCANNED_AT_ONCE = 200
+# A filter that few jobs match may end a page before it is full (AIP-158).
+_MOST_SCANS = 25
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,11 @@ class Jobs:
         """
         wanted = check_create(request)
         tenant = current_tenant()
+        request_id = uuid.UUID(request.request_id).hex if request.request_id else ""
         body_sha256 = hashlib.sha256(wanted.SerializeToString(deterministic=True)).hexdigest()
+        # Before the recording is looked for: it may be gone when the request comes again.
+        if earlier := await self._store.earlier(tenant, request_id, body_sha256):
+            return earlier.job
         upload = await self._uploads.find(tenant, wanted.audio.name)
         if upload.raw_pcm:
             wanted.audio.raw_pcm.CopyFrom(upload.raw_pcm)
@@ -74,7 +81,7 @@ class Jobs:
             kept, is_new = await self._store.create(
                 record,
                 estimate_seconds=upload.size_bytes / _ESTIMATED_BYTES_PER_SECOND,
-                request_id=request.request_id,
+                request_id=request_id,
                 body_sha256=body_sha256,
                 limits=self._limits,
             )
@@ -107,17 +114,18 @@ class Jobs:
         wanted, size = matching(request.filter), token.page_size
         jobs: list[jobs_pb2.AnalysisJob] = []
         cursor = token.after
-        while True:
+        for _ in range(_MOST_SCANS):
             entries = await self._store.newest(tenant, cursor, _SCANNED_AT_ONCE)
+            records = {record.id: record for record in await self._store.find_all([job_id for _, job_id in entries])}
             for entry in entries:
-                record = await self._store.find(entry[1])
-                if record is not None and wanted(record.job):
+                if entry[1] in records and wanted(records[entry[1]].job):
                     if len(jobs) == size:
                         return Page(jobs, token.next(cursor))
-                    jobs.append(record.job)
+                    jobs.append(records[entry[1]].job)
                 cursor = entry
             if len(entries) < _SCANNED_AT_ONCE:
                 return Page(jobs, "")
+        return Page(jobs, token.next(cursor))
 
     async def watch(self, name: str) -> AsyncIterator[JobChange]:
         """The job now and after every change, until it has ended.
@@ -148,7 +156,7 @@ class Jobs:
         if record.job.state != jobs_pb2.AnalysisJob.STATE_SUCCEEDED:
             state = jobs_pb2.AnalysisJob.State.Name(record.job.state).removeprefix("STATE_").lower()
             raise FailedPrecondition(f"the job {state}; it has no result", reason="JOB_HAS_NO_RESULT")
-        return await self._blobs.get_result(record.tenant, record.id)
+        return await self._blobs.get_result(record.tenant, record.id, record.result_key)
 
     async def cancel(self, name: str) -> jobs_pb2.AnalysisJob:
         """Stop a job.

@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from services.common.channels import connect
 from services.jobs.settings import WorkerSettings
 from services.jobstore.blobs import JobBlobs
+from services.jobstore.client import records_client
 from services.jobstore.record import JobStore
+from services.jobstore.units import UnitStore
 from services.pipeline.decoder_client import DecoderClient
 from services.pipeline.embedding_cache import EmbeddingCache
 from services.pipeline.encoder_client import EncoderClient
@@ -23,6 +23,7 @@ class Parts:
 
     settings: WorkerSettings
     store: JobStore
+    units: UnitStore
     blobs: JobBlobs
     preprocess: PreprocessClient
     listener: Listener
@@ -33,7 +34,7 @@ class Parts:
 def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]]]:
     """The parts, and what closes them. Call it inside the worker's event loop."""
 
-    redis = Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+    redis = records_client(settings.redis_url)
     encoder = EncoderClient(settings.encoder_address, tls_ca=settings.services_ca)
     channels = [
         connect(address, max_message_bytes=settings.max_message_bytes, tls_ca=settings.services_ca)
@@ -44,7 +45,8 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
     models = ModelWatch(encoder, decoder)
     parts = Parts(
         settings,
-        JobStore(redis, lost_after_seconds=settings.lost_after_seconds),
+        JobStore(redis),
+        UnitStore(redis, lost_after_seconds=settings.lost_after_seconds),
         JobBlobs(settings.store_url),
         preprocess,
         Listener(preprocess, encoder, cache),

@@ -39,6 +39,7 @@ class WorkerSettings(Settings):
     lost_after_seconds: float = Field(30.0, gt=0, description="how long a message may take before it is sent again")
     look_after_seconds: float = Field(2.0, gt=0, description="how often overdue units are looked for")
     clean_seconds: float = Field(60.0, gt=0, description="how often expired jobs are looked for")
+    sweep_seconds: float = Field(3600.0, gt=0, description="how often remains of jobs without a record are looked for")
     max_attempts: int = Field(10, ge=1, description="tries of a unit before it is given up")
     retry_seconds: float = Field(1.0, gt=0, description="longest wait before the first retry; doubles with each")
     max_retry_seconds: float = Field(60.0, gt=0, description="longest wait before any retry")

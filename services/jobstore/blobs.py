@@ -56,21 +56,27 @@ class JobBlobs:
         """Forget a window's spectrogram."""
         await self._delete([_path(tenant, job_id, f"mel/{index:06d}")])
 
-    async def put_embeddings(self, tenant: str, job_id: str, index: int, tensor: audio_pb2.Tensor) -> None:
-        """Keep a window's embeddings for as long as the job is kept."""
-        await self._put(_path(tenant, job_id, f"embeddings/{index:06d}"), tensor.SerializeToString())
+    async def put_embeddings(
+        self, tenant: str, job_id: str, index: int, fingerprint: str, tensor: audio_pb2.Tensor
+    ) -> None:
+        """Keep a window's embeddings by the model of that fingerprint for as long as the job is kept."""
+        await self._put(_path(tenant, job_id, _embeddings(fingerprint, index)), tensor.SerializeToString())
 
-    async def get_embeddings(self, tenant: str, job_id: str, index: int) -> audio_pb2.Tensor:
-        """A window's embeddings."""
-        return audio_pb2.Tensor.FromString(await self._get(_path(tenant, job_id, f"embeddings/{index:06d}")))
+    async def get_embeddings(self, tenant: str, job_id: str, index: int, fingerprint: str) -> audio_pb2.Tensor:
+        """A window's embeddings by the model of that fingerprint.
 
-    async def put_result(self, tenant: str, job_id: str, result: jobs_pb2.AnalysisResult) -> None:
-        """Keep the job's result."""
-        await self._put(_path(tenant, job_id, "result"), result.SerializeToString())
+        Raises:
+            NotFound: that model has not heard the window, or the job was removed (JOB_DATA_MISSING).
+        """
+        return audio_pb2.Tensor.FromString(await self._get(_path(tenant, job_id, _embeddings(fingerprint, index))))
 
-    async def get_result(self, tenant: str, job_id: str) -> jobs_pb2.AnalysisResult:
+    async def put_result(self, tenant: str, job_id: str, key: str, result: jobs_pb2.AnalysisResult) -> None:
+        """Keep a result of the job; the record tells which key counts."""
+        await self._put(_path(tenant, job_id, f"result/{key}"), result.SerializeToString())
+
+    async def get_result(self, tenant: str, job_id: str, key: str) -> jobs_pb2.AnalysisResult:
         """The job's result."""
-        return jobs_pb2.AnalysisResult.FromString(await self._get(_path(tenant, job_id, "result")))
+        return jobs_pb2.AnalysisResult.FromString(await self._get(_path(tenant, job_id, f"result/{key}")))
 
     async def delete_job(self, tenant: str, job_id: str) -> None:
         """Remove all that a job keeps."""
@@ -79,18 +85,25 @@ class JobBlobs:
             paths = [meta["path"] for meta in await objects_under(self._store, folder)]
         await self._delete(paths)
 
-    async def is_old(self, tenant: str, job_id: str, seconds: float = 3600.0) -> bool:
+    async def is_old(self, tenant: str, job_id: str, seconds: float) -> bool:
         """Whether the newest thing that a job keeps was written so long ago."""
         with store_errors(_KEPT):
             folder = f"{ROOT}/{tenant}/{job_id}"
             times = [meta["last_modified"] for meta in await objects_under(self._store, folder)]
         return bool(times) and (datetime.now(UTC) - max(times)).total_seconds() > seconds
 
-    async def jobs(self) -> set[tuple[str, str]]:
-        """Tenant and id of every job that keeps something."""
+    async def jobs(self) -> list[tuple[str, str]]:
+        """Tenant and id of every job that keeps something; what they keep is not listed."""
+        return [
+            (tenant, job_id)
+            for tenant in await self._folders(ROOT)
+            for job_id in await self._folders(f"{ROOT}/{tenant}")
+        ]
+
+    async def _folders(self, path: str) -> list[str]:
         with store_errors(_KEPT):
-            paths = [meta["path"] for meta in await objects_under(self._store, ROOT)]
-        return {(tenant, job_id) for _, tenant, job_id, *_ in (path.split("/") for path in paths)}
+            found = await obstore.list_with_delimiter_async(self._store, path)
+        return [prefix.rsplit("/", 1)[-1] for prefix in found["common_prefixes"]]
 
     async def _put(self, path: str, data: bytes) -> None:
         with store_errors(_KEPT):
@@ -98,12 +111,20 @@ class JobBlobs:
 
     async def _get(self, path: str) -> bytes:
         with store_errors(_KEPT):
-            return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
+            try:
+                return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
+            except FileNotFoundError:
+                raise NotFound("this part of the job is not there", reason="JOB_DATA_MISSING") from None
 
     async def _delete(self, paths: list[str]) -> None:
         with store_errors(_KEPT):
             for path in paths:
                 await remove(self._store, path)
+
+
+def _embeddings(fingerprint: str, index: int) -> str:
+    # Embeddings mean something to the model that made them only.
+    return f"embeddings/{fingerprint[:16]}/{index:06d}"
 
 
 def _path(tenant: str, job_id: str, part: str) -> str:

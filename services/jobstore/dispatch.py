@@ -16,6 +16,7 @@ from services.jobstore.model import Step, Unit
 WORK_TASK = "auricle.jobs.work"
 LOOK_AFTER_TASK = "auricle.jobs.look_after"
 CLEAN_TASK = "auricle.jobs.clean"
+SWEEP_TASK = "auricle.jobs.sweep"
 # Finishing decodes too (an analysis is combined by the model), and is as short as a window's decoding.
 QUEUE_OF = {Step.PREPARE: "prepare", Step.ENCODE: "encode", Step.DECODE: "decode", Step.FINISH: "decode"}
 UPKEEP_QUEUE = "upkeep"
@@ -41,6 +42,7 @@ def celery_app(redis_url: str, *, visibility_timeout_seconds: int = 3600) -> Cel
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         # A producer that cannot reach Redis gives up soon: what it would have said, `look_after` says later.
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
         broker_transport_options={

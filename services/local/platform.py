@@ -127,8 +127,7 @@ def _worker(config: PlatformConfig) -> ProcessSpec:
     }
     own = {f"AURICLE_WORKER_{name}": value for name, value in variables.items()}
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **own, **config.overrides}
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "services.jobs", "--beat", str(config.data_dir / "beat")]
+    command = [sys.executable, "-m", "services.jobs", "--beat"]
     return ProcessSpec("worker", command, environment, lambda: http_answers(ports.worker_metrics))
 
 

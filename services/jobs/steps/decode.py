@@ -15,6 +15,8 @@ async def run(
     """Ask the model about the window as the job's task says.
 
     Raises:
+        LeaseLost: the lease went meanwhile.
+        NotFound: another model than the present one heard the window (JOB_DATA_MISSING).
         AuricleError: what the decoder or the store answered.
     """
     index = lease.unit.index
@@ -22,7 +24,8 @@ async def run(
     asker = Asker(parts.decoder, record.job)
 
     async def embeddings() -> audio_pb2.Tensor:
-        return await parts.blobs.get_embeddings(record.tenant, record.id, index)
+        model = await parts.models.current()
+        return await parts.blobs.get_embeddings(record.tenant, record.id, index, model.fingerprint)
 
     segment = await task_of(record.job).of_window(window, asker, embeddings)
-    return await parts.store.complete(lease, segment.SerializeToString(), asker.output_tokens)
+    return await parts.units.complete(lease, segment.SerializeToString(), asker.output_tokens)

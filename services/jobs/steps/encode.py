@@ -14,14 +14,15 @@ async def run(
     """Encode the window, or find its embeddings in the cache.
 
     Raises:
+        LeaseLost: the lease went meanwhile.
         AuricleError: what the encoder or the store answered.
     """
     index = lease.unit.index
     model = await parts.models.current()
     window = await parts.blobs.get_window(record.tenant, record.id, index)
     heard = await parts.listener.embed(window, model, RequestClock())
-    await parts.blobs.put_embeddings(record.tenant, record.id, index, tensors.to_proto(heard.embeddings))
-    ready = await parts.store.complete(lease, fact=int(heard.cached))
-    if ready:
-        await parts.blobs.drop_window(record.tenant, record.id, index)
+    tensor = tensors.to_proto(heard.embeddings)
+    await parts.blobs.put_embeddings(record.tenant, record.id, index, model.fingerprint, tensor)
+    ready = await parts.units.complete(lease, fact=int(heard.cached))
+    await parts.blobs.drop_window(record.tenant, record.id, index)
     return ready

@@ -17,6 +17,7 @@ async def run(
 
     Raises:
         FailedPrecondition: no window has a result (ALL_WINDOWS_FAILED).
+        LeaseLost: the lease went meanwhile.
         AuricleError: what the decoder or the store answered.
     """
     results = await parts.store.results(record.id)
@@ -44,5 +45,6 @@ async def run(
         cached_windows=cached,
         output_tokens=tokens + asker.output_tokens,
     )
-    await parts.blobs.put_result(record.tenant, record.id, result)
-    return await parts.store.complete(lease)
+    # Under a key of its own: a worker that lost its lease must not replace the result of the one that has it.
+    await parts.blobs.put_result(record.tenant, record.id, lease.token, result)
+    return await parts.units.complete(lease, lease.token)
