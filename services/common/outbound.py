@@ -110,8 +110,8 @@ class Outbound:
             _check_status(response.status)
             told = response.headers.get("content-length", "")
             if told.isdecimal() and int(told) > limit_bytes:
-                raise _too_large(field, limit_bytes)
-            yield _bounded(response.body, field, limit_bytes)
+                raise too_large(field, limit_bytes)
+            yield bounded(response.body, field, limit_bytes)
 
     @asynccontextmanager
     async def _stream(
@@ -139,12 +139,13 @@ async def _body(response: httpcore2.Response, host: str, deadline: float) -> Asy
         yield chunk
 
 
-async def _bounded(chunks: AsyncIterator[bytes], field: str, limit_bytes: int) -> AsyncIterator[bytes]:
+async def bounded(chunks: AsyncIterator[bytes], field: str, limit_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The chunks; raises InvalidArgument (AUDIO_TOO_LARGE) when there are more bytes than the limit."""
     size_bytes = 0
     async for chunk in chunks:
         size_bytes += len(chunk)
         if size_bytes > limit_bytes:
-            raise _too_large(field, limit_bytes)
+            raise too_large(field, limit_bytes)
         yield chunk
 
 
@@ -163,7 +164,8 @@ def _check_status(status: int) -> None:
     raise FailedPrecondition(f"the server answered {status}", reason="URL_FAILED", metadata=metadata)
 
 
-def _too_large(field: str, limit_bytes: int) -> InvalidArgument:
+def too_large(field: str, limit_bytes: int) -> InvalidArgument:
+    """The error for a recording of more bytes than may be."""
     return InvalidArgument.of_field(field, f"at most {limit_bytes} bytes", reason="AUDIO_TOO_LARGE")
 
 

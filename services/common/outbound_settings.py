@@ -16,6 +16,11 @@ from services.common.settings import Settings
 Words = Annotated[tuple[str, ...], NoDecode]
 
 
+def words(value: object) -> object:
+    """The words of a text from the environment; anything else as it is."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
 class OutboundSettings(Settings):
     """Which addresses a service may call because a caller asked it to; none by default."""
 
@@ -33,7 +38,7 @@ class OutboundSettings(Settings):
     @field_validator("outbound_hosts", "outbound_ports", "outbound_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+        return words(value)
 
     @field_validator("outbound_networks")
     @classmethod
@@ -42,6 +47,16 @@ class OutboundSettings(Settings):
             ipaddress.ip_network(network)
         return networks
 
+    @field_validator("outbound_ca")
+    @classmethod
+    def _can_be_read(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ValueError(f"cannot be read: {error.strerror or error}") from None
+        return path
+
     @property
     def outbound_rules(self) -> OutboundRules:
         """The rules."""
@@ -49,7 +64,7 @@ class OutboundSettings(Settings):
         return OutboundRules(self.outbound_hosts, self.outbound_ports, networks)
 
     def outbound_tls(self) -> ssl.SSLContext:
-        """Whom to trust. Raises OSError when `outbound_ca` cannot be read."""
+        """Whom to trust."""
         context = httpcore2.default_ssl_context()
         if self.outbound_ca is not None:
             context.load_verify_locations(self.outbound_ca)

@@ -11,6 +11,7 @@ from services.common.channels import connect
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
+from services.gateway.job_sources import JobSources
 from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
 from services.gateway.resumable import ResumableUploads
@@ -24,6 +25,7 @@ from services.jobstore.client import RecordsRedis, records_client
 from services.jobstore.dispatch import Dispatcher, celery_app
 from services.jobstore.model import QueueLimits
 from services.jobstore.record import JobStore
+from services.jobstore.uri_sources import uri_sources
 from services.pipeline import hearing, model_watch
 from services.pipeline.decoder_client import DecoderClient
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
@@ -128,8 +130,9 @@ def _records(settings: GatewaySettings) -> RecordsRedis | None:
 def _jobs(settings: GatewaySettings, records: RecordsRedis, uploads: AudioStore) -> Jobs:
     assert settings.redis_url is not None
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
-    dispatcher = Dispatcher(celery_app(settings.redis_url))
-    return Jobs(JobStore(records), JobBlobs(settings.store_url), uploads, dispatcher, limits)
+    dispatcher, blobs = Dispatcher(celery_app(settings.redis_url)), JobBlobs(settings.store_url)
+    sources = JobSources(uploads, blobs, uri_sources(settings))
+    return Jobs(JobStore(records), blobs, sources, dispatcher, limits)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:

@@ -26,7 +26,7 @@ def check_create(request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.Analysi
     refuse(list(_violations(request)))
     given = request.analysis_job
     job = jobs_pb2.AnalysisJob(
-        audio=jobs_pb2.JobAudio(name=given.audio.name),
+        audio=given.audio,
         task=given.task,
         priority=given.priority or jobs_pb2.JOB_PRIORITY_NORMAL,
         labels=given.labels,
@@ -59,11 +59,9 @@ def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldVio
 
 
 def _source_violations(job: jobs_pb2.AnalysisJob) -> Iterator[FieldViolation]:
-    if job.audio.uri:
-        yield FieldViolation("analysis_job.audio.uri", "is not supported by this platform; upload the recording")
-    elif not job.audio.name:
-        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording")
-    elif job.audio.HasField("raw_pcm"):
+    if not job.audio.uri and not job.audio.name:
+        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording, or uri where one is")
+    if job.audio.name and job.audio.HasField("raw_pcm"):
         yield FieldViolation("analysis_job.audio.raw_pcm", "an upload was described when it was made")
     if job.webhook.url:
         yield FieldViolation("analysis_job.webhook.url", "is not supported by this platform; watch the job")

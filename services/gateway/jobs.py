@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from auricle.v1 import jobs_pb2
 from services.common.auth import current_tenant
 from services.common.errors import FailedPrecondition, NotFound
-from services.gateway.audio_store import AudioStore
 from services.gateway.job_pages import Page, PageToken, matching
+from services.gateway.job_sources import JobSources
 from services.gateway.job_validation import check_create
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.dispatch import Dispatcher
 from services.jobstore.model import JobRecord, QueueLimits, Step, Unit, new_id, resource_name
 from services.jobstore.record import JobStore
 
-# Until a recording is decoded its length is estimated as that of a file of 64 kbit/s: rather too long than too short.
-_ESTIMATED_BYTES_PER_SECOND = 8_000
 _SCANNED_AT_ONCE = 200
 # A filter that few jobs match may end a page before it is full (AIP-158).
 _MOST_SCANS = 25
@@ -38,17 +36,17 @@ class Jobs:
     Args:
         store: their records.
         blobs: their recordings and results.
-        uploads: where recordings come from.
+        sources: where recordings come from.
         dispatcher: tells the workers.
         limits: how much may wait.
     """
 
     def __init__(
-        self, store: JobStore, blobs: JobBlobs, uploads: AudioStore, dispatcher: Dispatcher, limits: QueueLimits
+        self, store: JobStore, blobs: JobBlobs, sources: JobSources, dispatcher: Dispatcher, limits: QueueLimits
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._uploads = uploads
+        self._sources = sources
         self._dispatcher = dispatcher
         self._limits = limits
 
@@ -68,19 +66,17 @@ class Jobs:
         # Before the recording is looked for: it may be gone when the request comes again.
         if earlier := await self._store.earlier(tenant, request_id, body_sha256):
             return earlier.job
-        upload = await self._uploads.find(tenant, wanted.audio.name)
-        if upload.raw_pcm:
-            wanted.audio.raw_pcm.CopyFrom(upload.raw_pcm)
+        estimate_seconds = await self._sources.find(tenant, wanted.audio)
         if request.validate_only:
             return wanted
         record = JobRecord(new_id(), tenant, wanted)
         wanted.name = resource_name(record.id)
         # The recording first: a worker may be at the job before this call returns.
-        await self._blobs.take_upload(self._uploads.path(tenant, upload.name), tenant, record.id)
+        await self._sources.keep(tenant, record.id, wanted.audio)
         try:
             kept, is_new = await self._store.create(
                 record,
-                estimate_seconds=upload.size_bytes / _ESTIMATED_BYTES_PER_SECOND,
+                estimate_seconds=estimate_seconds,
                 request_id=request_id,
                 body_sha256=body_sha256,
                 limits=self._limits,

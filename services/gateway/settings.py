@@ -16,13 +16,14 @@ from services.common.settings import (
     PREPROCESS_PORT,
     ServerSettings,
 )
+from services.jobstore.uri_sources import UriSettings
 
 
 def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class GatewaySettings(ServerSettings):
+class GatewaySettings(UriSettings, ServerSettings):
     """Settings of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_GATEWAY_", frozen=True, extra="ignore")

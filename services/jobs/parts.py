@@ -9,6 +9,7 @@ from services.jobstore.blobs import JobBlobs
 from services.jobstore.client import records_client
 from services.jobstore.record import JobStore
 from services.jobstore.units import UnitStore
+from services.jobstore.uri_sources import UriSources, uri_sources
 from services.pipeline.decoder_client import DecoderClient
 from services.pipeline.embedding_cache import EmbeddingCache
 from services.pipeline.encoder_client import EncoderClient
@@ -25,6 +26,7 @@ class Parts:
     store: JobStore
     units: UnitStore
     blobs: JobBlobs
+    uris: UriSources
     preprocess: PreprocessClient
     listener: Listener
     decoder: DecoderClient
@@ -48,6 +50,7 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
         JobStore(redis),
         UnitStore(redis, lost_after_seconds=settings.lost_after_seconds),
         JobBlobs(settings.store_url),
+        uri_sources(settings),
         preprocess,
         Listener(preprocess, encoder, cache),
         decoder,

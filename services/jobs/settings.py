@@ -11,15 +11,15 @@ from services.common.settings import (
     PREPROCESS_PORT,
     REDIS_PORT,
     WORKER_METRICS_PORT,
-    Settings,
 )
+from services.jobstore.uri_sources import UriSettings
 
 
 def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class WorkerSettings(Settings):
+class WorkerSettings(UriSettings):
     """Settings of a worker."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_WORKER_", frozen=True, extra="ignore")

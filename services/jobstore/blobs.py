@@ -10,10 +10,20 @@ import obstore
 
 from auricle.v1 import audio_pb2, jobs_pb2, preprocess_pb2
 from services.common.errors import NotFound
-from services.common.object_store import objects_under, open_store, read_chunks, remove, store_errors
+from services.common.object_store import (
+    objects_under,
+    open_store,
+    read_chunks,
+    remove,
+    store_errors,
+    write_new,
+    write_stream,
+)
 
 ROOT = "jobs"
 _KEPT = "the jobs"
+# Names the copy of a recording that counts, where the recording came by URI.
+_CHOSEN = "source.chosen"
 
 
 class JobBlobs:
@@ -38,11 +48,39 @@ class JobBlobs:
             except FileNotFoundError:
                 raise NotFound("the recording has expired meanwhile", reason="AUDIO_NOT_FOUND") from None
 
+    async def has_source(self, tenant: str, job_id: str) -> bool:
+        """Whether the recording of a job that names it by URI is there."""
+        return await self._chosen(tenant, job_id) is not None
+
+    async def put_source(self, tenant: str, job_id: str, writer: str, chunks: AsyncIterator[bytes]) -> None:
+        """Keep a recording as its bytes come.
+
+        The first that is whole is the job's for good: a worker that lost its lease and does not know it yet must not
+        put other bytes under the windows that were found.
+
+        Args:
+            tenant: whose the job is.
+            job_id: of the job.
+            writer: a name of this try, of letters and digits.
+            chunks: the bytes.
+        """
+        with store_errors(_KEPT):
+            await write_stream(self._store, _path(tenant, job_id, f"source-{writer}"), chunks)
+            await write_new(self._store, _path(tenant, job_id, _CHOSEN), writer.encode())
+
     async def source(self, tenant: str, job_id: str, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The recording in chunks of at most `chunk_bytes`."""
+        writer = await self._chosen(tenant, job_id)
         with store_errors(_KEPT):
-            async for chunk in read_chunks(self._store, _path(tenant, job_id, "source"), chunk_bytes):
+            path = _path(tenant, job_id, f"source-{writer}" if writer else "source")
+            async for chunk in read_chunks(self._store, path, chunk_bytes):
                 yield chunk
+
+    async def _chosen(self, tenant: str, job_id: str) -> str | None:
+        try:
+            return (await self._get(_path(tenant, job_id, _CHOSEN))).decode()
+        except NotFound:
+            return None
 
     async def put_window(self, tenant: str, job_id: str, window: preprocess_pb2.PreprocessedWindow) -> None:
         """Keep a window's spectrogram until it is encoded."""

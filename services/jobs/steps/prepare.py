@@ -23,11 +23,20 @@ async def run(parts: Parts, record: JobRecord, lease: Lease, announce: Announce)
         LeaseLost: the lease went meanwhile.
         AuricleError: what preprocess or the store answered.
     """
+    await _fetch(parts, record, lease)
     try:
         summary = await _cut(parts, record, lease, announce)
     except InvalidArgument as error:
         summary = await _summary_until(parts, record, error)
     return await parts.units.complete(lease, summary.SerializeToString())
+
+
+async def _fetch(parts: Parts, record: JobRecord, lease: Lease) -> None:
+    """Copy a recording behind a URI, once for all tries: what is there may change between them."""
+    uri = record.job.audio.uri
+    if uri and not await parts.blobs.has_source(record.tenant, record.id):
+        async with parts.uris.open(record.tenant, uri) as chunks:
+            await parts.blobs.put_source(record.tenant, record.id, lease.token, chunks)
 
 
 async def _cut(parts: Parts, record: JobRecord, lease: Lease, announce: Announce) -> preprocess_pb2.PreprocessSummary:
