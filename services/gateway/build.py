@@ -8,6 +8,7 @@ import grpc
 from auricle.v1 import assistant_pb2, assistant_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.auth import ApiKeyInterceptor, KeyFile
 from services.common.channels import connect
+from services.common.outbound import Outbound
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
@@ -20,6 +21,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.status import Check, StatusBoard, encoder_check, grpc_check
 from services.gateway.sweeper import regularly
 from services.gateway.validation import ChatLimits
+from services.gateway.webhook_checks import WebhookChecks
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.client import RecordsRedis, records_client
 from services.jobstore.dispatch import Dispatcher, celery_app
@@ -131,8 +133,10 @@ def _jobs(settings: GatewaySettings, records: RecordsRedis, uploads: AudioStore)
     assert settings.redis_url is not None
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
     dispatcher, blobs = Dispatcher(celery_app(settings.redis_url)), JobBlobs(settings.store_url)
-    sources = JobSources(uploads, blobs, uri_sources(settings))
-    return Jobs(JobStore(records), blobs, sources, dispatcher, limits)
+    outbound = Outbound(settings.outbound_rules, tls=settings.outbound_tls())
+    sources = JobSources(uploads, blobs, uri_sources(settings, outbound))
+    webhooks = WebhookChecks(outbound, settings.webhook_secrets)
+    return Jobs(JobStore(records), blobs, sources, webhooks, dispatcher, limits)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:

@@ -31,6 +31,8 @@ def check_create(request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.Analysi
         priority=given.priority or jobs_pb2.JOB_PRIORITY_NORMAL,
         labels=given.labels,
     )
+    if given.HasField("webhook"):
+        job.webhook.CopyFrom(given.webhook)
     job.ttl.FromSeconds(DEFAULT_TTL_SECONDS)
     if given.HasField("ttl"):
         job.ttl.CopyFrom(given.ttl)
@@ -63,8 +65,8 @@ def _source_violations(job: jobs_pb2.AnalysisJob) -> Iterator[FieldViolation]:
         yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording, or uri where one is")
     if job.audio.name and job.audio.HasField("raw_pcm"):
         yield FieldViolation("analysis_job.audio.raw_pcm", "an upload was described when it was made")
-    if job.webhook.url:
-        yield FieldViolation("analysis_job.webhook.url", "is not supported by this platform; watch the job")
+    if job.HasField("webhook") and not job.webhook.url:
+        yield FieldViolation("analysis_job.webhook.url", "must not be empty; leave the webhook out for none")
 
 
 def _task_violations(task: jobs_pb2.AnalysisTask) -> Iterator[FieldViolation]:

@@ -12,6 +12,7 @@ from services.common.errors import FailedPrecondition, NotFound
 from services.gateway.job_pages import Page, PageToken, matching
 from services.gateway.job_sources import JobSources
 from services.gateway.job_validation import check_create
+from services.gateway.webhook_checks import WebhookChecks
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.dispatch import Dispatcher
 from services.jobstore.model import JobRecord, QueueLimits, Step, Unit, new_id, resource_name
@@ -37,16 +38,24 @@ class Jobs:
         store: their records.
         blobs: their recordings and results.
         sources: where recordings come from.
+        webhooks: knows which may be told.
         dispatcher: tells the workers.
         limits: how much may wait.
     """
 
     def __init__(
-        self, store: JobStore, blobs: JobBlobs, sources: JobSources, dispatcher: Dispatcher, limits: QueueLimits
+        self,
+        store: JobStore,
+        blobs: JobBlobs,
+        sources: JobSources,
+        webhooks: WebhookChecks,
+        dispatcher: Dispatcher,
+        limits: QueueLimits,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._sources = sources
+        self._webhooks = webhooks
         self._dispatcher = dispatcher
         self._limits = limits
 
@@ -56,6 +65,7 @@ class Jobs:
         Raises:
             InvalidArgument: the request breaks the contract.
             NotFound: the recording is not there (AUDIO_NOT_FOUND).
+            FailedPrecondition: its URI or the webhook cannot be called; see JobSources and WebhookChecks.
             AlreadyExists: `request_id` was used for another request (REQUEST_ID_REUSED).
             ResourceExhausted: too much audio waits (JOB_QUEUE_FULL).
         """
@@ -67,6 +77,7 @@ class Jobs:
         if earlier := await self._store.earlier(tenant, request_id, body_sha256):
             return earlier.job
         estimate_seconds = await self._sources.find(tenant, wanted.audio)
+        await self._webhooks.check(tenant, wanted.webhook.url)
         if request.validate_only:
             return wanted
         record = JobRecord(new_id(), tenant, wanted)

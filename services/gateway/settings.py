@@ -16,6 +16,7 @@ from services.common.settings import (
     PREPROCESS_PORT,
     ServerSettings,
 )
+from services.common.webhook_secrets import WebhookSettings
 from services.jobstore.uri_sources import UriSettings
 
 
@@ -23,7 +24,7 @@ def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class GatewaySettings(UriSettings, ServerSettings):
+class GatewaySettings(UriSettings, WebhookSettings, ServerSettings):
     """Settings of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_GATEWAY_", frozen=True, extra="ignore")

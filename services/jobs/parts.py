@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.common.channels import connect
+from services.common.outbound import Outbound
 from services.jobs.settings import WorkerSettings
+from services.jobs.webhooks import Webhooks, webhooks
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.client import records_client
 from services.jobstore.record import JobStore
@@ -27,6 +29,7 @@ class Parts:
     units: UnitStore
     blobs: JobBlobs
     uris: UriSources
+    webhooks: Webhooks
     preprocess: PreprocessClient
     listener: Listener
     decoder: DecoderClient
@@ -50,7 +53,8 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
         JobStore(redis),
         UnitStore(redis, lost_after_seconds=settings.lost_after_seconds),
         JobBlobs(settings.store_url),
-        uri_sources(settings),
+        uri_sources(settings, Outbound(settings.outbound_rules, tls=settings.outbound_tls())),
+        webhooks(settings, redis),
         preprocess,
         Listener(preprocess, encoder, cache),
         decoder,
@@ -58,6 +62,7 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
     )
 
     async def close() -> None:
+        await parts.webhooks.close()
         await models.close()
         await cache.close()
         await encoder.close()

@@ -12,6 +12,7 @@ from services.common.settings import (
     REDIS_PORT,
     WORKER_METRICS_PORT,
 )
+from services.common.webhook_secrets import WebhookSettings
 from services.jobstore.uri_sources import UriSettings
 
 
@@ -19,7 +20,7 @@ def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class WorkerSettings(UriSettings):
+class WorkerSettings(UriSettings, WebhookSettings):
     """Settings of a worker."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_WORKER_", frozen=True, extra="ignore")
@@ -45,4 +46,13 @@ class WorkerSettings(UriSettings):
     max_retry_seconds: float = Field(60.0, gt=0, description="longest wait before any retry")
     unit_timeout_seconds: float = Field(600.0, gt=0, description="longest work on a window")
     prepare_timeout_seconds: float = Field(3600.0, gt=0, description="longest work on cutting a recording")
+
+    webhook_seconds: float = Field(2.0, gt=0, description="how often webhooks that are due are looked for")
+    webhook_concurrency: int = Field(64, ge=1, description="webhooks told at the same time")
+    webhook_tenant_concurrency: int = Field(8, ge=1, description="of them, those of one tenant")
+    webhook_timeout_seconds: float = Field(10.0, gt=0, le=50, description="longest wait for a receiver's answer")
+    webhook_retry_seconds: float = Field(5.0, gt=0, description="longest wait before the second try; then doubles")
+    webhook_max_retry_seconds: float = Field(3600.0, gt=0, description="longest wait before any try")
+    webhook_give_up_seconds: float = Field(86_400.0, gt=0, description="how long after a job's end tries go on")
+
     visibility_timeout_seconds: int = Field(3600, ge=1, description="Celery's: when an unacknowledged message returns")

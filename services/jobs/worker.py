@@ -19,6 +19,7 @@ from services.jobs.upkeep import clean, look_after, sweep
 from services.jobs.work import work
 from services.jobstore.dispatch import (
     CLEAN_TASK,
+    DELIVER_TASK,
     LOOK_AFTER_TASK,
     SWEEP_TASK,
     UPKEEP_QUEUE,
@@ -73,6 +74,10 @@ class Runtime:
         """Remove what belongs to no job."""
         self.run(sweep(self._parts, self._settings.sweep_seconds))
 
+    def deliver(self) -> None:
+        """Begin to tell webhooks what is due."""
+        self.run(self._parts.webhooks.deliver_due())
+
     async def _announce(self, units: list[Unit], record: JobRecord) -> None:
         if units:
             await asyncio.to_thread(self._dispatcher.send, units, record.job.priority)
@@ -99,6 +104,10 @@ def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
     def sweep_task() -> None:
         runtime.sweep()
 
+    @app.task(name=DELIVER_TASK)
+    def deliver_task() -> None:
+        runtime.deliver()
+
     # A worker that was away must not do all the upkeep that it missed.
     app.conf.beat_schedule = {
         task: {
@@ -110,6 +119,7 @@ def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
             (LOOK_AFTER_TASK, settings.look_after_seconds),
             (CLEAN_TASK, settings.clean_seconds),
             (SWEEP_TASK, settings.sweep_seconds),
+            (DELIVER_TASK, settings.webhook_seconds),
         )
     }
     return app, runtime

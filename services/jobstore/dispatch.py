@@ -17,6 +17,7 @@ WORK_TASK = "auricle.jobs.work"
 LOOK_AFTER_TASK = "auricle.jobs.look_after"
 CLEAN_TASK = "auricle.jobs.clean"
 SWEEP_TASK = "auricle.jobs.sweep"
+DELIVER_TASK = "auricle.jobs.deliver"
 # Finishing decodes too (an analysis is combined by the model), and is as short as a window's decoding.
 QUEUE_OF = {Step.PREPARE: "prepare", Step.ENCODE: "encode", Step.DECODE: "decode", Step.FINISH: "decode"}
 UPKEEP_QUEUE = "upkeep"

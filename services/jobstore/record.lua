@@ -76,8 +76,20 @@ local function recount()
   end
 end
 
+-- What a webhook is told, kept by itself: the job may be gone before its receiver answers. See outbox.lua.
+local function note_webhook(state, expire)
+  local url = redis.call('HGET', job, 'webhook')
+  if url and url ~= '' then
+    local facts = redis.call('HMGET', job, 'tenant', 'create_ms', 'start_ms')
+    redis.call('HSET', prefix .. 'outbox:' .. id, 'url', url, 'tenant', facts[1], 'state', state,
+      'create_ms', facts[2], 'start_ms', facts[3] or 0, 'end_ms', now, 'expire_ms', expire, 'attempts', 0)
+    redis.call('ZADD', prefix .. 'outbox', now, id)
+  end
+end
+
 local function end_job(state)
   local expire = now + number('ttl_ms')
+  note_webhook(state, expire)
   redis.call('HSET', job, 'state', state, 'end_ms', now, 'expire_ms', expire)
   redis.call('ZADD', prefix .. 'expire', expire, id)
   forget_all()
@@ -127,7 +139,7 @@ function operations.earlier(request_key, body)
   return {made_by == body and 'same' or 'other', earlier}
 end
 
-function operations.create(tenant, spec, ttl_ms, estimate_ms, request_key, body, tenant_limit_ms, limit_ms)
+function operations.create(tenant, spec, ttl_ms, estimate_ms, request_key, body, tenant_limit_ms, limit_ms, webhook)
   if redis.call('EXISTS', job) == 1 then
     return {'new', id}
   end
@@ -144,7 +156,7 @@ function operations.create(tenant, spec, ttl_ms, estimate_ms, request_key, body,
     redis.call('HSET', prefix .. 'requests', request_key, id)
   end
   redis.call('HSET', job, 'tenant', tenant, 'spec', spec, 'ttl_ms', ttl_ms, 'estimate_ms', estimate_ms,
-    'request_key', request_key, 'body', body, 'state', QUEUED, 'create_ms', now, 'revision', 1)
+    'request_key', request_key, 'body', body, 'webhook', webhook, 'state', QUEUED, 'create_ms', now, 'revision', 1)
   redis.call('ZADD', prefix .. 'tenant:' .. tenant, now, id)
   recount()
   make_ready('prepare/0')

