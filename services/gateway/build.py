@@ -11,6 +11,7 @@ from services.common.channels import connect
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
+from services.gateway.job_questions import JobQuestions
 from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
 from services.gateway.servicer import AssistantServicer
@@ -67,7 +68,7 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         settings.max_concurrent_uploads,
     )
     records = _records(settings)
-    jobs_servicer = AnalysisJobServicer(_jobs(settings, records, store) if records else None)
+    jobs_servicer = _jobs_servicer(settings, records, store, decoder, models)
     sweeper: list[asyncio.Task[None]] = []
 
     def register(server: grpc.aio.Server) -> None:
@@ -120,11 +121,20 @@ def _records(settings: GatewaySettings) -> RecordsRedis | None:
     return records_client(settings.redis_url) if settings.redis_url else None
 
 
-def _jobs(settings: GatewaySettings, records: RecordsRedis, uploads: AudioStore) -> Jobs:
-    assert settings.redis_url is not None
+def _jobs_servicer(
+    settings: GatewaySettings,
+    records: RecordsRedis | None,
+    uploads: AudioStore,
+    decoder: DecoderClient,
+    models: ModelWatch,
+) -> AnalysisJobServicer:
+    if records is None or settings.redis_url is None:
+        return AnalysisJobServicer(None, None)
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
-    dispatcher = Dispatcher(celery_app(settings.redis_url))
-    return Jobs(JobStore(records), JobBlobs(settings.store_url), uploads, dispatcher, limits)
+    store, blobs = JobStore(records), JobBlobs(settings.store_url)
+    jobs = Jobs(store, blobs, uploads, Dispatcher(celery_app(settings.redis_url)), limits)
+    questions = JobQuestions(jobs, store, blobs, decoder, models, settings.max_concurrent_questions)
+    return AnalysisJobServicer(jobs, questions)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:
