@@ -12,6 +12,7 @@ from services.common.outbound import Outbound
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
+from services.gateway.job_questions import JobQuestions
 from services.gateway.job_sources import JobSources
 from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
@@ -75,7 +76,7 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         settings.max_concurrent_uploads,
     )
     records = _records(settings)
-    jobs_servicer = AnalysisJobServicer(_jobs(settings, records, store) if records else None)
+    jobs_servicer = _jobs_servicer(settings, records, store, decoder, models)
     sweeper: list[asyncio.Task[None]] = []
 
     def register(server: grpc.aio.Server) -> None:
@@ -129,14 +130,23 @@ def _records(settings: GatewaySettings) -> RecordsRedis | None:
     return records_client(settings.redis_url) if settings.redis_url else None
 
 
-def _jobs(settings: GatewaySettings, records: RecordsRedis, uploads: AudioStore) -> Jobs:
-    assert settings.redis_url is not None
+def _jobs_servicer(
+    settings: GatewaySettings,
+    records: RecordsRedis | None,
+    uploads: AudioStore,
+    decoder: DecoderClient,
+    models: ModelWatch,
+) -> AnalysisJobServicer:
+    if records is None or settings.redis_url is None:
+        return AnalysisJobServicer(None, None)
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
-    dispatcher, blobs = Dispatcher(celery_app(settings.redis_url)), JobBlobs(settings.store_url)
+    store, blobs = JobStore(records), JobBlobs(settings.store_url)
     outbound = Outbound(settings.outbound_rules, tls=settings.outbound_tls())
     sources = JobSources(uploads, blobs, uri_sources(settings, outbound))
     webhooks = WebhookChecks(outbound, settings.webhook_secrets)
-    return Jobs(JobStore(records), blobs, sources, webhooks, dispatcher, limits)
+    jobs = Jobs(store, blobs, sources, webhooks, Dispatcher(celery_app(settings.redis_url)), limits)
+    questions = JobQuestions(jobs, store, blobs, decoder, models, settings.max_concurrent_questions)
+    return AnalysisJobServicer(jobs, questions)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:

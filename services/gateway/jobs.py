@@ -157,13 +157,22 @@ class Jobs:
             NotFound: JOB_NOT_FOUND.
             FailedPrecondition: it has none yet (JOB_NOT_FINISHED), or will never have one (JOB_HAS_NO_RESULT).
         """
+        record = await self.succeeded(name)
+        return await self._blobs.get_result(record.tenant, record.id, record.result_key)
+
+    async def succeeded(self, name: str) -> JobRecord:
+        """A job that has a result.
+
+        Raises:
+            NotFound, FailedPrecondition: see `result`.
+        """
         record = await self._store.get(current_tenant(), name)
         if record.is_active:
             raise FailedPrecondition("the job has not ended yet", reason="JOB_NOT_FINISHED", retry_after_seconds=5.0)
         if record.job.state != jobs_pb2.AnalysisJob.STATE_SUCCEEDED:
             state = jobs_pb2.AnalysisJob.State.Name(record.job.state).removeprefix("STATE_").lower()
-            raise FailedPrecondition(f"the job {state}; it has no result", reason="JOB_HAS_NO_RESULT")
-        return await self._blobs.get_result(record.tenant, record.id, record.result_key)
+            raise FailedPrecondition(f"the job is {state}; it has no result", reason="JOB_HAS_NO_RESULT")
+        return record
 
     async def cancel(self, name: str) -> jobs_pb2.AnalysisJob:
         """Stop a job.

@@ -55,6 +55,8 @@ class GatewaySettings(UriSettings, WebhookSettings, ServerSettings):
     jobs_tenant_hours: float = Field(100.0, gt=0, description="hours of audio that one tenant's jobs may have waiting")
     jobs_total_hours: float = Field(1000.0, gt=0, description="hours of audio that all jobs may have waiting")
 
+    max_concurrent_questions: int = Field(8, ge=1, description="questions about jobs in progress; others are refused")
+
     max_audio_parts: int = Field(16, ge=1, le=256, description="audio parts in one request")
     max_inline_bytes: int = Field(32 * 2**20, ge=1, description="bytes of one inline audio")
     max_concurrent_chats: int = Field(64, ge=1, description="chats in progress; further ones are refused")

@@ -5,12 +5,14 @@ event loop, the channels and the connections of the process.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.beat import EmbeddedService
+from celery.utils.nodenames import nodename
 
 from services.common import telemetry
 from services.jobs.parts import Parts, build
@@ -143,7 +145,8 @@ def run(settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, nam
             pool="threads",
             concurrency=settings.concurrency,
             queues=list(queues),
-            hostname=f"{name}@%h",
+            hostname=nodename(name, socket.gethostname()),
+            quiet=True,
             loglevel="WARNING",
             without_gossip=True,
             without_mingle=True,

@@ -6,7 +6,7 @@ A message says which unit of work is ready and nothing else. It may be lost or c
 from collections.abc import Iterable
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from auricle.v1 import jobs_pb2
@@ -37,7 +37,7 @@ def celery_app(redis_url: str, *, visibility_timeout_seconds: int = 3600) -> Cel
     """The Celery application that producers and workers share."""
     app = Celery("auricle", broker=redis_url)
     app.conf.update(
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=UPKEEP_QUEUE,
         task_ignore_result=True,
         task_acks_late=True,

@@ -77,6 +77,11 @@ class JobRecord:
         """True until it has ended."""
         return self.job.state in (jobs_pb2.AnalysisJob.STATE_QUEUED, jobs_pb2.AnalysisJob.STATE_RUNNING)
 
+    @property
+    def is_bulk(self) -> bool:
+        """Whether the decoder answers interactive callers first: unless somebody waits for the job."""
+        return self.job.priority != jobs_pb2.JOB_PRIORITY_INTERACTIVE
+
 
 @dataclass(frozen=True)
 class QueueLimits:

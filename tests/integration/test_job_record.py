@@ -88,7 +88,7 @@ class Records:
         return (await self.store.load(job_id)).job
 
     async def waiting_hours(self) -> dict[str, float]:
-        waiting: Any = await self.redis.hgetall(f"{PREFIX}waiting")  # type: ignore[misc]
+        waiting: Any = await self.redis.hgetall(f"{PREFIX}waiting")
         return {whose.decode(): int(ms) / 3_600_000 for whose, ms in waiting.items()}
 
 
@@ -369,7 +369,7 @@ async def test_jobs_are_listed_newest_first_from_any_of_them_on(records: Records
         records.pass_seconds(seconds)
         ids.append((await records.create(hours=0.1)).id)
     entries = await records.store.newest("ann", None, 10)
-    assert [entry for entry in entries] == sorted(entries, reverse=True)
+    assert list(entries) == sorted(entries, reverse=True)
     assert {job_id for _, job_id in entries} == set(ids)
     for index, entry in enumerate(entries):
         assert await records.store.newest("ann", entry, 10) == entries[index + 1 :]

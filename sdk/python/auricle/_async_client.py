@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import grpc
 
 from auricle import _types
+from auricle._async_jobs import AsyncJobs
 from auricle._connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -39,12 +40,20 @@ class AsyncClient:
         self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
         self._channel: grpc.aio.Channel | None = None
 
-    @property
-    def _stub(self) -> AssistantServiceStub:
+    def _open_channel(self) -> grpc.aio.Channel:
         # A channel binds itself to the running loop, which need not exist yet when the client is made.
         if self._channel is None:
             self._channel = self._connection.async_channel()
-        return AssistantServiceStub(self._channel)
+        return self._channel
+
+    @property
+    def _stub(self) -> AssistantServiceStub:
+        return AssistantServiceStub(self._open_channel())
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Tasks over recordings of any length."""
+        return AsyncJobs(self)
 
     async def chat(
         self, conversation: Conversation, *, timeout_seconds: float | None = None, **generation: Unpack[Generation]

@@ -9,6 +9,7 @@ from auricle._connection import (
     Connection,
     TLSConfig,
 )
+from auricle._jobs import Jobs
 from auricle._requests import Conversation, Generation, chat_request
 from auricle._stream import TextStream
 from auricle._types import Answer, Audio, Model
@@ -46,6 +47,11 @@ class Client:
         self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
         self._channel = self._connection.sync_channel()
         self._stub = AssistantServiceStub(self._channel)
+
+    @property
+    def jobs(self) -> Jobs:
+        """Tasks over recordings of any length."""
+        return Jobs(self)
 
     def chat(
         self, conversation: Conversation, *, timeout_seconds: float | None = None, **generation: Unpack[Generation]

@@ -31,7 +31,12 @@ _RETRY_POLICY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 _SERVICE_CONFIG = {
-    "methodConfig": [{"name": [{"service": "auricle.v1.AssistantService"}], "retryPolicy": _RETRY_POLICY}]
+    "methodConfig": [
+        {
+            "name": [{"service": "auricle.v1.AssistantService"}, {"service": "auricle.v1.AnalysisJobService"}],
+            "retryPolicy": _RETRY_POLICY,
+        }
+    ]
 }
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 from auricle.v1 import audio_pb2
-from services.jobs.ask import Asker
 from services.jobs.parts import Parts
 from services.jobs.tasks import task_of
 from services.jobstore.model import JobRecord, Lease, Unit
+from services.pipeline.asking import Asker
 
 
 async def run(
@@ -21,7 +21,7 @@ async def run(
     """
     index = lease.unit.index
     window = await parts.store.window(record.id, index)
-    asker = Asker(parts.decoder, record.job)
+    asker = Asker(parts.decoder, record.job.task.config, is_bulk=record.is_bulk)
 
     async def embeddings() -> audio_pb2.Tensor:
         model = await parts.models.current()

@@ -95,8 +95,16 @@ def test_filters_mean_what_they_say(text: str, matches: bool) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["state", "state = FLYING", "priority = HIGH", "colour = red", "state = RUNNING OR state = QUEUED"]
-    + ["state = RUNNING AND", 'labels.x = "a', "x" * (MAX_FILTER_CHARS + 1)],
+    [
+        "state",
+        "state = FLYING",
+        "priority = HIGH",
+        "colour = red",
+        "state = RUNNING OR state = QUEUED",
+        "state = RUNNING AND",
+        'labels.x = "a',
+        "x" * (MAX_FILTER_CHARS + 1),
+    ],
 )
 def test_what_is_no_filter_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
