@@ -114,7 +114,7 @@ async def running_jobs(redis: ValkeyServer, store: Path, **rules: Any) -> AsyncI
                     units=UnitStore(client, clock_ms=clock.now_ms),
                     blobs=JobBlobs(store_url),
                     uris=uri_sources(settings, Outbound(settings.outbound_rules, tls=settings.outbound_tls())),
-                    webhooks=unused,
+                    webhooks=unused,  # type: ignore[arg-type]
                     preprocess=PreprocessClient(channel),
                     listener=unused,  # type: ignore[arg-type]
                     decoder=unused,  # type: ignore[arg-type]

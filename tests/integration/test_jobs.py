@@ -241,11 +241,20 @@ def test_a_recording_that_is_not_there_is_not_found(jobs_client: Client) -> None
     assert raised.value.reason == "AUDIO_NOT_FOUND"
 
 
-def test_what_the_platform_does_not_take_yet_is_refused_by_name(jobs_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("audio", "webhook_url", "field"),
+    [
+        ("s3://bucket/key", None, "analysis_job.audio.uri"),
+        ("https://example.com/a.wav", None, "analysis_job.audio.uri"),
+        (recording("w", 10), "https://example.com/hook", "analysis_job.webhook.url"),
+    ],
+)
+def test_addresses_are_refused_until_the_platform_is_told_of_them(
+    jobs_client: Client, audio: bytes | str, webhook_url: str | None, field: str
+) -> None:
     with pytest.raises(InvalidArgumentError) as raised:
-        jobs_client.jobs.create("s3://bucket/key", webhook_url="https://example.com/hook")
-    fields = {violation.field for violation in raised.value.field_violations}
-    assert fields == {"analysis_job.audio.uri", "analysis_job.webhook.url"}
+        jobs_client.jobs.create(audio, webhook_url=webhook_url)
+    assert [violation.field for violation in raised.value.field_violations] == [field]
 
 
 def test_silence_throughout_is_no_text_and_no_work(jobs_client: Client, job_platform: JobPlatform) -> None:

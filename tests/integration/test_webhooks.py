@@ -97,7 +97,8 @@ class Platform:
 
     async def left(self) -> list[str]:
         """What is still to be told."""
-        return sorted(key.decode() for key in await self.redis.keys(f"{PREFIX}outbox*"))
+        keys: Any = await self.redis.keys(f"{PREFIX}outbox*")
+        return sorted(key.decode() for key in keys)
 
 
 async def here(host: str, port: int) -> list[str]:

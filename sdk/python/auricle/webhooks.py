@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Event:
         """
         now = now or datetime.now(UTC)
         body = json.dumps({"type": self.type, "timestamp": iso(self.timestamp), "data": dict(self.data)})
-        signatures = [Webhook(secret).sign(self.id, now, body) for secret in secrets]
+        try:
+            signatures = [Webhook(secret).sign(self.id, now, body) for secret in secrets]
+        except EmptyWebhookSecretError as error:
+            raise ValueError(str(error)) from None
         headers = {
             "content-type": "application/json",
             "webhook-id": self.id,

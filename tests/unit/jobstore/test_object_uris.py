@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.common.errors import AuricleError, InvalidArgument, NotFound, Unavailable
+from services.common.outbound import Outbound
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.object_uris import ObjectUris
 from services.jobstore.uri_sources import UriSettings, uri_sources
@@ -62,7 +63,8 @@ def test_a_prefix_is_a_folder_of_an_object_store(prefix: str) -> None:
 
 
 async def test_a_larger_object_than_the_limit_is_refused(shelf: Path) -> None:
-    sources = uri_sources(UriSettings(uri_prefixes=(f"{shelf.as_uri()}/common/",), uri_max_bytes=5000))
+    settings = UriSettings(uri_prefixes=(f"{shelf.as_uri()}/common/",), uri_max_bytes=5000)
+    sources = uri_sources(settings, Outbound(settings.outbound_rules))
     uri = f"{shelf.as_uri()}/common/deep/c.wav"
     with pytest.raises(InvalidArgument) as raised:
         await sources.check("ann", uri)

@@ -13,6 +13,9 @@ from auricle.cli._jobs import jobs_app
 from auricle.cli._session import GlobalOptions, warn
 from auricle.cli._status import status
 from auricle.cli._upload import delete, upload
+from auricle.cli._webhook_test import register_webhook_test
+
+register_webhook_test(jobs_app)
 
 PLUGIN_GROUP = "auricle.commands"
 HELP = """Ask questions about audio.
