@@ -19,6 +19,7 @@ _PARTS_AT_ONCE = 2
 def open_store(url: str) -> Any:
     """The store at a URL; file:// makes the folder when it is missing. Every memory:// is a store of its own."""
     local = obstore.parse_scheme(url) == "local"
+    # Without its cleanup of empty folders: a write beside a removal would now and then find its folder gone.
     return from_url(url, mkdir=True) if local else from_url(url)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from auricle.v1 import assistant_pb2, audio_pb2
 from services.common.errors import AuricleError
+from services.common.object_store import objects_under, open_store
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.resumable import ResumableUploads
 from services.jobstore.blobs import JobBlobs
@@ -105,7 +106,7 @@ async def test_jobs_keep_their_parts_and_leave_nothing(url: str, s3: S3Server) -
     assert sorted(await blobs.jobs()) == [("ann", "1"), ("ann", "2")]
     for job_id in ("1", "2"):
         await blobs.delete_job("ann", job_id)
-    assert await blobs.jobs() == []
+    assert await objects_under(open_store(url), "jobs") == []
 
 
 async def test_a_recording_behind_an_s3_uri_is_read_within_its_folder(s3: S3Server) -> None:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.common.errors import AuricleError, InvalidArgument, NotFound, Unavailable
+from services.common.object_store import objects_under, open_store
 from services.common.outbound import Outbound
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.object_uris import ObjectUris
@@ -93,4 +94,4 @@ async def test_the_first_whole_copy_of_a_recording_is_the_jobs_for_good(tmp_path
     assert await blobs.has_source("ann", "1")
     assert b"".join([chunk async for chunk in blobs.source("ann", "1", 100)]) == b"whole one"
     await blobs.delete_job("ann", "1")
-    assert not await blobs.has_source("ann", "1")
+    assert await objects_under(open_store(tmp_path.as_uri()), "jobs") == []
