@@ -2,6 +2,8 @@
 
 A recording for the fake preprocess is JSON: {"content": NAME, "windows": [SECONDS, ...]}. Each window becomes 25 audio
 tokens a second, whose embeddings all hold the window's mark, so that the decoder can tell what it was given and where.
+Further fields: "silent" and "spoken" list windows, "pause_seconds" pass before each window, "damaged_seconds" are told
+of in a warning, and before the window "broken_at" the recording turns out to be broken.
 """
 
 import asyncio
@@ -41,9 +43,9 @@ TOKENS_PER_SECOND = 25
 CLIENT_LIMITS = channel_limits(2**27)
 
 
-def recording(content: str, *windows: float) -> bytes:
+def recording(content: str, *windows: float, **fields: Any) -> bytes:
     """A recording of windows of the given seconds."""
-    return json.dumps({"content": content, "windows": windows or (1.0,)}).encode()
+    return json.dumps({"content": content, "windows": windows or (1.0,), **fields}).encode()
 
 
 def mark(content: str, index: int = 0) -> int:
@@ -90,8 +92,11 @@ class FakePreprocess(preprocess_pb2_grpc.PreprocessServiceServicer):
             self.seen.append(seen)
             toy = self._parse(data)
             await asyncio.sleep(self.delay_seconds)
-            for index, seconds in enumerate(toy["windows"]):
-                yield preprocess_pb2.PreprocessResponse(window=self._window(toy["content"], index, seconds))
+            for index in range(len(toy["windows"])):
+                await asyncio.sleep(toy.get("pause_seconds", 0))
+                if index == toy.get("broken_at"):
+                    raise InvalidArgument("no frame can be read", reason="AUDIO_MALFORMED")
+                yield preprocess_pb2.PreprocessResponse(window=self._window(toy, index))
                 if toy["content"] == self.stall:
                     self.stalled.set()
                     await asyncio.sleep(60)
@@ -118,10 +123,14 @@ class FakePreprocess(preprocess_pb2_grpc.PreprocessServiceServicer):
                 "no container that is known", reason="AUDIO_FORMAT_UNSUPPORTED", metadata={"first": data[:4].hex()}
             ) from None
 
-    def _window(self, content: str, index: int, seconds: float) -> preprocess_pb2.PreprocessedWindow:
+    def _window(self, toy: dict[str, Any], index: int) -> preprocess_pb2.PreprocessedWindow:
+        content, seconds = toy["content"], toy["windows"][index]
         window = preprocess_pb2.PreprocessedWindow()
         window.window.index = index
+        window.window.start_seconds = sum(toy["windows"][:index])
         window.window.duration_seconds = seconds
+        window.window.rms_dbfs = -90.0 if index in toy.get("silent", ()) else -20.0
+        window.window.speech_ratio = 1.0 if index in toy.get("spoken", ()) else 0.0
         window.window.content_sha256 = hashlib.sha256(f"{content}/{index}/{seconds}".encode()).digest()
         features = np.full((MEL_BINS, 4), mark(content, index), np.float32)
         window.log_mel.features.CopyFrom(tensors.to_proto(features))

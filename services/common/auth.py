@@ -18,9 +18,9 @@ from typing import Any
 import grpc
 import structlog
 
-from services.common import telemetry
 from services.common.errors import InvalidArgument, Unauthenticated
 from services.common.interceptors import Continuation
+from services.common.watched_file import WatchedFile, entries_of
 
 LOCAL_TENANT = "local"
 SECRET_BYTES = 32
@@ -38,14 +38,19 @@ def current_tenant() -> str:
     return _tenant.get()
 
 
+def check_tenant(tenant: str) -> None:
+    """Raise InvalidArgument unless the tenant's name is 1 to 63 letters, digits, - and _."""
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidArgument.of_field("tenant", "must be 1 to 63 letters, digits, - and _")
+
+
 def create_key(tenant: str) -> tuple[str, str]:
     """A new key for the tenant and the line of the key file that lets it in. The key itself is kept nowhere.
 
     Raises:
         InvalidArgument: the tenant's name is not 1 to 63 letters, digits, - and _.
     """
-    if not _TENANT.fullmatch(tenant):
-        raise InvalidArgument.of_field("tenant", "must be 1 to 63 letters, digits, - and _")
+    check_tenant(tenant)
     key_id = secrets.token_hex(6)
     key = f"auricle.{key_id}.{secrets.token_urlsafe(SECRET_BYTES)}"
     return key, f"{tenant} {key_id} {_digest(key)}"
@@ -65,50 +70,24 @@ class KeyFile:
     """The keys of a file, read again whenever the file changes.
 
     Raises:
-        ValueError: a line of the file is not a key line, when first read. Later a broken or vanished file is logged and
-            the keys that were read last stay valid, so that a slip of the pen locks nobody out.
+        ValueError, OSError: the file cannot be read or a line of it is wrong; see WatchedFile.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._state = self._file_state()
-        self._entries = _parse(path.read_text())
+        self._file = WatchedFile(path, _parse, "key file")
 
     def tenant_of(self, key: str) -> str | None:
         """The tenant that the key names, or None when the key is not in the file."""
-        self._reload_when_changed()
         _, _, rest = key.partition(".")
-        entry = self._entries.get(rest.partition(".")[0])
+        entry = self._file.content.get(rest.partition(".")[0])
         if entry is None or not hmac.compare_digest(_digest(key), entry.sha256_hex):
             return None
         return entry.tenant
 
-    def _file_state(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def _reload_when_changed(self) -> None:
-        state = self._file_state()
-        if state == self._state:
-            return
-        self._state = state
-        try:
-            self._entries = _parse(self._path.read_text())
-        except (OSError, ValueError) as error:
-            telemetry.logger().error("key file not read, the last keys stay", path=str(self._path), error=str(error))
-        else:
-            telemetry.logger().info("key file read", path=str(self._path), keys=len(self._entries))
-
 
 def _parse(text: str) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
+    for number, fields in entries_of(text):
         if len(fields) != 3 or not all(
             p.fullmatch(f) for p, f in zip((_TENANT, _KEY_ID, _SHA256_HEX), fields, strict=True)
         ):

@@ -1,40 +1,39 @@
 """The gateway's composition root."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
-from redis.asyncio import Redis
 
 from auricle.v1 import assistant_pb2, assistant_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.auth import ApiKeyInterceptor, KeyFile
+from services.common.outbound import Outbound
 from services.common.server import Service
 from services.gateway.audio_store import AudioStore, StoreLimits
 from services.gateway.chats import Chats
+from services.gateway.job_questions import JobQuestions
+from services.gateway.job_sources import JobSources
 from services.gateway.jobs import Jobs
 from services.gateway.jobs_servicer import AnalysisJobServicer
+from services.gateway.resumable import ResumableUploads
 from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
 from services.gateway.status import Check, StatusBoard, encoder_check, replicas_check
+from services.gateway.sweeper import regularly
 from services.gateway.validation import ChatLimits
+from services.gateway.webhook_checks import WebhookChecks
 from services.jobstore.blobs import JobBlobs
+from services.jobstore.client import RecordsRedis, records_client
 from services.jobstore.dispatch import Dispatcher, celery_app
 from services.jobstore.model import QueueLimits
 from services.jobstore.record import JobStore
+from services.jobstore.uri_sources import uri_sources
 from services.pipeline import hearing, model_watch
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
-from services.pipeline.fleets import (
-    DecoderFleet,
-    EncoderFleet,
-    PreprocessFleet,
-    decoder_fleet,
-    encoder_fleet,
-    preprocess_fleet,
-)
+from services.pipeline.fleets import DecoderFleet, fleets_of
 from services.pipeline.hearing import HearingLimits, Listener
 from services.pipeline.model_watch import ModelWatch
 from services.pipeline.pipeline import Pipeline
-from services.pipeline.replicas import Replicas
 
 FULL_NAME = assistant_pb2.DESCRIPTOR.services_by_name["AssistantService"].full_name
 JOBS_FULL_NAME = jobs_pb2.DESCRIPTOR.services_by_name["AnalysisJobService"].full_name
@@ -46,15 +45,16 @@ class Encoder(hearing.Encoder, model_watch.DescribesEncoder, Protocol):
 
 def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Service:
     """The gateway as a Service. Call it inside a running event loop; tests bring their own encoder."""
-    preprocess, encoders, decoder = _fleets(settings)
-    encoder = encoder or encoders
+    fleets = fleets_of(settings, settings.max_message_bytes)
+    encoder, decoder = encoder or fleets.encoder, fleets.decoder
     cache = _cache(settings)
     models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
-    listener = Listener(preprocess, encoder, cache, _hearing_limits(settings))
+    listener = Listener(fleets.preprocess, encoder, cache, _hearing_limits(settings))
     store = AudioStore(settings.store_url, _store_limits(settings))
+    resumable = ResumableUploads(store)
     limits = ChatLimits(settings.max_audio_parts, settings.max_inline_bytes)
     checks: dict[str, Check] = {
-        "preprocess": replicas_check(preprocess.replicas),
+        "preprocess": replicas_check(fleets.preprocess.replicas),
         "encoder": encoder_check(encoder),
         "decoder": replicas_check(decoder.replicas),
     }
@@ -63,27 +63,25 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
     servicer = AssistantServicer(
         Chats(Pipeline(listener, decoder, models), store, limits, settings.max_concurrent_chats),
         store,
+        resumable,
         StatusBoard(models, checks),
         limits,
         settings.max_concurrent_uploads,
     )
     records = _records(settings)
-    jobs_servicer = AnalysisJobServicer(_jobs(settings, records, store) if records else None)
+    jobs_servicer = _jobs_servicer(settings, records, store, decoder, models)
     sweeper: list[asyncio.Task[None]] = []
 
     def register(server: grpc.aio.Server) -> None:
         assistant_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server)
         jobs_pb2_grpc.add_AnalysisJobServiceServicer_to_server(jobs_servicer, server)
 
-    fleets: list[Replicas[Any]] = [preprocess.replicas, encoders.replicas, decoder.replicas]
-
     async def start() -> None:
-        for replicas in fleets:
-            # Who joins is asked what it serves before the next request.
-            replicas.on_join = models.forget
-            replicas.start()
+        # Who joins is asked what it serves before the next request.
+        fleets.start(on_join=models.forget)
         models.start()
-        sweeper.append(asyncio.create_task(store.sweep_regularly(settings.upload_sweep_seconds)))
+        for sweep in (store.sweep, resumable.sweep):
+            sweeper.append(asyncio.create_task(regularly(sweep, settings.upload_sweep_seconds)))
 
     async def close() -> None:
         for task in sweeper:
@@ -93,8 +91,7 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
             await cache.close()
         if records:
             await records.aclose()
-        for replicas in fleets:
-            await replicas.close()
+        await fleets.close()
 
     return Service(
         name="gateway",
@@ -103,15 +100,6 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         start=start,
         close=close,
         interceptors=[ApiKeyInterceptor(KeyFile(settings.api_keys_file))] if settings.api_keys_file else [],
-    )
-
-
-def _fleets(settings: GatewaySettings) -> tuple[PreprocessFleet, EncoderFleet, DecoderFleet]:
-    limit, ca = settings.max_message_bytes, settings.services_ca
-    return (
-        preprocess_fleet(settings.preprocess_address, max_message_bytes=limit, tls_ca=ca),
-        encoder_fleet(settings.encoder_address, tls_ca=ca),
-        decoder_fleet(settings.decoder_address, max_message_bytes=limit, tls_ca=ca),
     )
 
 
@@ -126,18 +114,28 @@ def _cache(settings: GatewaySettings) -> EmbeddingCache | None:
     return EmbeddingCache(settings.redis_url, limits)
 
 
-def _records(settings: GatewaySettings) -> Redis | None:
+def _records(settings: GatewaySettings) -> RecordsRedis | None:
     """A client for the records of jobs; apart from the cache's, which gives up after a tenth of a second."""
-    if settings.redis_url is None:
-        return None
-    return Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+    return records_client(settings.redis_url) if settings.redis_url else None
 
 
-def _jobs(settings: GatewaySettings, records: Redis, uploads: AudioStore) -> Jobs:
-    assert settings.redis_url is not None
+def _jobs_servicer(
+    settings: GatewaySettings,
+    records: RecordsRedis | None,
+    uploads: AudioStore,
+    decoder: DecoderFleet,
+    models: ModelWatch,
+) -> AnalysisJobServicer:
+    if records is None or settings.redis_url is None:
+        return AnalysisJobServicer(None, None)
     limits = QueueLimits(settings.jobs_tenant_hours, settings.jobs_total_hours)
-    dispatcher = Dispatcher(celery_app(settings.redis_url))
-    return Jobs(JobStore(records), JobBlobs(settings.store_url), uploads, dispatcher, limits)
+    store, blobs = JobStore(records), JobBlobs(settings.store_url)
+    outbound = Outbound(settings.outbound_rules, tls=settings.outbound_tls())
+    sources = JobSources(uploads, blobs, uri_sources(settings, outbound))
+    webhooks = WebhookChecks(outbound, settings.webhook_secrets)
+    jobs = Jobs(store, blobs, sources, webhooks, Dispatcher(celery_app(settings.redis_url)), limits)
+    questions = JobQuestions(jobs, store, blobs, decoder, models, settings.max_concurrent_questions)
+    return AnalysisJobServicer(jobs, questions)
 
 
 def _hearing_limits(settings: GatewaySettings) -> HearingLimits:

@@ -16,6 +16,7 @@ MAX_PAGE_SIZE = 500
 MAX_FILTER_CHARS = 1_000
 _TERM = re.compile(
     r'(?P<field>state|priority|labels\.[a-z][a-z0-9_.-]{0,62})\s*=\s*(?:"(?P<text>[^"]*)"|(?P<word>\w+))'
+    r"(?:\s+AND\s+(?=\S)|$)"
 )
 
 Matches = Callable[[jobs_pb2.AnalysisJob], bool]
@@ -85,14 +86,17 @@ def matching(text: str) -> Matches:
     """
     if len(text) > MAX_FILTER_CHARS:
         raise _invalid(f"at most {MAX_FILTER_CHARS} characters")
-    terms = [_term(term) for term in re.split(r"\s+AND\s+", text.strip())] if text.strip() else []
+    terms, rest = [], text.strip()
+    while rest:
+        match = _TERM.match(rest)
+        if match is None:
+            raise _invalid(f"{rest[:80]!r} is no term; terms are like state = RUNNING, joined by AND")
+        terms.append(_term(match))
+        rest = rest[match.end() :]
     return lambda job: all(term(job) for term in terms)
 
 
-def _term(text: str) -> Matches:
-    match = _TERM.fullmatch(text.strip())
-    if match is None:
-        raise _invalid(f"{text[:80]!r} is no term; terms are like state = RUNNING, joined by AND")
+def _term(match: re.Match[str]) -> Matches:
     field, value = match["field"], match["text"] if match["text"] is not None else match["word"]
     if field == "state":
         if f"STATE_{value}" not in dict(jobs_pb2.AnalysisJob.State.items()):

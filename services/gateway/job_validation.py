@@ -26,11 +26,13 @@ def check_create(request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.Analysi
     refuse(list(_violations(request)))
     given = request.analysis_job
     job = jobs_pb2.AnalysisJob(
-        audio=jobs_pb2.JobAudio(name=given.audio.name),
+        audio=given.audio,
         task=given.task,
         priority=given.priority or jobs_pb2.JOB_PRIORITY_NORMAL,
         labels=given.labels,
     )
+    if given.HasField("webhook"):
+        job.webhook.CopyFrom(given.webhook)
     job.ttl.FromSeconds(DEFAULT_TTL_SECONDS)
     if given.HasField("ttl"):
         job.ttl.CopyFrom(given.ttl)
@@ -39,8 +41,7 @@ def check_create(request: jobs_pb2.CreateAnalysisJobRequest) -> jobs_pb2.Analysi
 
 def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldViolation]:
     job = request.analysis_job
-    if not job.audio.name:
-        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording")
+    yield from _source_violations(job)
     yield from _task_violations(job.task)
     if job.priority not in jobs_pb2.JobPriority.values():
         yield FieldViolation("analysis_job.priority", f"{job.priority} is none of the priorities")
@@ -57,6 +58,15 @@ def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldVio
         yield FieldViolation("analysis_job.ttl", f"{MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds")
     if request.request_id and not _is_uuid(request.request_id):
         yield FieldViolation("request_id", "must be a UUID")
+
+
+def _source_violations(job: jobs_pb2.AnalysisJob) -> Iterator[FieldViolation]:
+    if not job.audio.uri and not job.audio.name:
+        yield FieldViolation("analysis_job.audio.name", "must name an uploaded recording, or uri where one is")
+    if job.audio.name and job.audio.HasField("raw_pcm"):
+        yield FieldViolation("analysis_job.audio.raw_pcm", "an upload was described when it was made")
+    if job.HasField("webhook") and not job.webhook.url:
+        yield FieldViolation("analysis_job.webhook.url", "must not be empty; leave the webhook out for none")
 
 
 def _task_violations(task: jobs_pb2.AnalysisTask) -> Iterator[FieldViolation]:

@@ -2,23 +2,25 @@
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from auricle.v1 import jobs_pb2
 from services.common.auth import current_tenant
 from services.common.errors import FailedPrecondition, NotFound
-from services.gateway.audio_store import AudioStore
 from services.gateway.job_pages import Page, PageToken, matching
+from services.gateway.job_sources import JobSources
 from services.gateway.job_validation import check_create
+from services.gateway.webhook_checks import WebhookChecks
 from services.jobstore.blobs import JobBlobs
 from services.jobstore.dispatch import Dispatcher
 from services.jobstore.model import JobRecord, QueueLimits, Step, Unit, new_id, resource_name
 from services.jobstore.record import JobStore
 
-# Until a recording is decoded its length is estimated as that of a file of 64 kbit/s: rather too long than too short.
-_ESTIMATED_BYTES_PER_SECOND = 8_000
 _SCANNED_AT_ONCE = 200
+# A filter that few jobs match may end a page before it is full (AIP-158).
+_MOST_SCANS = 25
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,25 @@ class Jobs:
     Args:
         store: their records.
         blobs: their recordings and results.
-        uploads: where recordings come from.
+        sources: where recordings come from.
+        webhooks: knows which may be told.
         dispatcher: tells the workers.
         limits: how much may wait.
     """
 
     def __init__(
-        self, store: JobStore, blobs: JobBlobs, uploads: AudioStore, dispatcher: Dispatcher, limits: QueueLimits
+        self,
+        store: JobStore,
+        blobs: JobBlobs,
+        sources: JobSources,
+        webhooks: WebhookChecks,
+        dispatcher: Dispatcher,
+        limits: QueueLimits,
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._uploads = uploads
+        self._sources = sources
+        self._webhooks = webhooks
         self._dispatcher = dispatcher
         self._limits = limits
 
@@ -55,26 +65,30 @@ class Jobs:
         Raises:
             InvalidArgument: the request breaks the contract.
             NotFound: the recording is not there (AUDIO_NOT_FOUND).
+            FailedPrecondition: its URI or the webhook cannot be called; see JobSources and WebhookChecks.
             AlreadyExists: `request_id` was used for another request (REQUEST_ID_REUSED).
             ResourceExhausted: too much audio waits (JOB_QUEUE_FULL).
         """
         wanted = check_create(request)
         tenant = current_tenant()
+        request_id = uuid.UUID(request.request_id).hex if request.request_id else ""
         body_sha256 = hashlib.sha256(wanted.SerializeToString(deterministic=True)).hexdigest()
-        upload = await self._uploads.find(tenant, wanted.audio.name)
-        if upload.raw_pcm:
-            wanted.audio.raw_pcm.CopyFrom(upload.raw_pcm)
+        # Before the recording is looked for: it may be gone when the request comes again.
+        if earlier := await self._store.earlier(tenant, request_id, body_sha256):
+            return earlier.job
+        estimate_seconds = await self._sources.find(tenant, wanted.audio)
+        await self._webhooks.check(tenant, wanted.webhook.url)
         if request.validate_only:
             return wanted
         record = JobRecord(new_id(), tenant, wanted)
         wanted.name = resource_name(record.id)
         # The recording first: a worker may be at the job before this call returns.
-        await self._blobs.take_upload(self._uploads.path(tenant, upload.name), tenant, record.id)
+        await self._sources.keep(tenant, record.id, wanted.audio)
         try:
             kept, is_new = await self._store.create(
                 record,
-                estimate_seconds=upload.size_bytes / _ESTIMATED_BYTES_PER_SECOND,
-                request_id=request.request_id,
+                estimate_seconds=estimate_seconds,
+                request_id=request_id,
                 body_sha256=body_sha256,
                 limits=self._limits,
             )
@@ -107,17 +121,18 @@ class Jobs:
         wanted, size = matching(request.filter), token.page_size
         jobs: list[jobs_pb2.AnalysisJob] = []
         cursor = token.after
-        while True:
+        for _ in range(_MOST_SCANS):
             entries = await self._store.newest(tenant, cursor, _SCANNED_AT_ONCE)
+            records = {record.id: record for record in await self._store.find_all([job_id for _, job_id in entries])}
             for entry in entries:
-                record = await self._store.find(entry[1])
-                if record is not None and wanted(record.job):
+                if entry[1] in records and wanted(records[entry[1]].job):
                     if len(jobs) == size:
                         return Page(jobs, token.next(cursor))
-                    jobs.append(record.job)
+                    jobs.append(records[entry[1]].job)
                 cursor = entry
             if len(entries) < _SCANNED_AT_ONCE:
                 return Page(jobs, "")
+        return Page(jobs, token.next(cursor))
 
     async def watch(self, name: str) -> AsyncIterator[JobChange]:
         """The job now and after every change, until it has ended.
@@ -142,13 +157,22 @@ class Jobs:
             NotFound: JOB_NOT_FOUND.
             FailedPrecondition: it has none yet (JOB_NOT_FINISHED), or will never have one (JOB_HAS_NO_RESULT).
         """
+        record = await self.succeeded(name)
+        return await self._blobs.get_result(record.tenant, record.id, record.result_key)
+
+    async def succeeded(self, name: str) -> JobRecord:
+        """A job that has a result.
+
+        Raises:
+            NotFound, FailedPrecondition: see `result`.
+        """
         record = await self._store.get(current_tenant(), name)
         if record.is_active:
             raise FailedPrecondition("the job has not ended yet", reason="JOB_NOT_FINISHED", retry_after_seconds=5.0)
         if record.job.state != jobs_pb2.AnalysisJob.STATE_SUCCEEDED:
             state = jobs_pb2.AnalysisJob.State.Name(record.job.state).removeprefix("STATE_").lower()
-            raise FailedPrecondition(f"the job {state}; it has no result", reason="JOB_HAS_NO_RESULT")
-        return await self._blobs.get_result(record.tenant, record.id)
+            raise FailedPrecondition(f"the job is {state}; it has no result", reason="JOB_HAS_NO_RESULT")
+        return record
 
     async def cancel(self, name: str) -> jobs_pb2.AnalysisJob:
         """Stop a job.

@@ -1,25 +1,27 @@
 """AnalysisJobService: from the contract to the domain and back, nothing else."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 from auricle.v1 import jobs_pb2, jobs_pb2_grpc
 from services.common.errors import FailedPrecondition
+from services.gateway.job_questions import JobQuestions
 from services.gateway.jobs import Jobs
 from services.gateway.result_files import result_file
+
+PartT = TypeVar("PartT")
 
 
 class AnalysisJobServicer(jobs_pb2_grpc.AnalysisJobServiceServicer):
     """Serves jobs; without any, which is a platform without Redis, every call says so."""
 
-    def __init__(self, jobs: Jobs | None) -> None:
+    def __init__(self, jobs: Jobs | None, questions: JobQuestions | None) -> None:
         self._maybe_jobs = jobs
+        self._maybe_questions = questions
 
     @property
     def _jobs(self) -> Jobs:
-        if self._maybe_jobs is None:
-            raise FailedPrecondition("this platform runs no jobs: it has no Redis", reason="JOBS_DISABLED")
-        return self._maybe_jobs
+        return _there(self._maybe_jobs)
 
     async def CreateAnalysisJob(
         self, request: jobs_pb2.CreateAnalysisJobRequest, context: Any
@@ -66,3 +68,15 @@ class AnalysisJobServicer(jobs_pb2_grpc.AnalysisJobServiceServicer):
         """Remove a job."""
         await self._jobs.delete(request.name)
         return jobs_pb2.DeleteAnalysisJobResponse()
+
+    async def AskAnalysisJob(
+        self, request: jobs_pb2.AskAnalysisJobRequest, context: Any
+    ) -> jobs_pb2.AskAnalysisJobResponse:
+        """What a question about a finished job's recording is answered."""
+        return jobs_pb2.AskAnalysisJobResponse(result=await _there(self._maybe_questions).answer(request))
+
+
+def _there(part: PartT | None) -> PartT:
+    if part is None:
+        raise FailedPrecondition("this platform runs no jobs: it has no Redis", reason="JOBS_DISABLED")
+    return part

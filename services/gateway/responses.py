@@ -1,6 +1,7 @@
 """Answers and recordings as the contract tells them."""
 
 from auricle.v1 import assistant_pb2
+from services.gateway.resumable import UploadProgress
 from services.gateway.stored_audio import StoredAudio
 from services.pipeline.hearing import HeardAudio
 from services.pipeline.pipeline import Answer
@@ -51,3 +52,12 @@ def audio_resource(audio: StoredAudio) -> assistant_pb2.Audio:
     )
     resource.expire_time.FromDatetime(audio.expire_time)
     return resource
+
+
+def upload_progress(progress: UploadProgress) -> assistant_pb2.GetUploadResponse:
+    """How far an upload has come."""
+    response = assistant_pb2.GetUploadResponse(received_bytes=progress.received_bytes)
+    if progress.audio:
+        response.audio.CopyFrom(audio_resource(progress.audio))
+    response.expire_time.FromDatetime(progress.expire_time)
+    return response

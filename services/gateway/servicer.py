@@ -11,7 +11,8 @@ from services.common.deadlines import remaining_seconds
 from services.common.errors import AuricleError, Internal
 from services.gateway.audio_store import AudioStore
 from services.gateway.chats import Chats
-from services.gateway.responses import audio_resource, chat_response
+from services.gateway.responses import audio_resource, chat_response, upload_progress
+from services.gateway.resumable import ResumableUploads
 from services.gateway.slots import Slots
 from services.gateway.status import StatusBoard
 from services.gateway.uploads import chunks_of, config_of, hear_out
@@ -23,10 +24,17 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
     """The public service. Errors are AuricleErrors; the server's interceptor gives them their form on the wire."""
 
     def __init__(
-        self, chats: Chats, store: AudioStore, board: StatusBoard, limits: ChatLimits, max_concurrent_uploads: int
+        self,
+        chats: Chats,
+        store: AudioStore,
+        resumable: ResumableUploads,
+        board: StatusBoard,
+        limits: ChatLimits,
+        max_concurrent_uploads: int,
     ) -> None:
         self._chats = chats
         self._store = store
+        self._resumable = resumable
         self._board = board
         self._limits = limits
         self._upload_slots = Slots(max_concurrent_uploads, "uploads")
@@ -60,12 +68,19 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
             with self._upload_slots.take():
                 async with asyncio.timeout(remaining_seconds()):
                     config = await config_of(requests)
-                    raw_pcm = config.raw_pcm if config.HasField("raw_pcm") else None
-                    audio = await self._store.save(current_tenant(), raw_pcm, chunks_of(requests))
+                    if config.upload_id:
+                        audio = await self._resumable.save(current_tenant(), config, chunks_of(requests))
+                    else:
+                        raw_pcm = config.raw_pcm if config.HasField("raw_pcm") else None
+                        audio = await self._store.save(current_tenant(), raw_pcm, chunks_of(requests))
         except AuricleError:
             await hear_out(requests)
             raise
         return assistant_pb2.UploadAudioResponse(audio=audio_resource(audio))
+
+    async def GetUpload(self, request: assistant_pb2.GetUploadRequest, context: Any) -> assistant_pb2.GetUploadResponse:
+        """How far an upload has come."""
+        return upload_progress(await self._resumable.progress(current_tenant(), request.upload_id))
 
     async def DeleteAudio(
         self, request: assistant_pb2.DeleteAudioRequest, context: Any

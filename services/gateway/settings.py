@@ -8,22 +8,17 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.auth import KeyFile
-from services.common.settings import (
-    DECODER_PORT,
-    ENCODER_GRPC_PORT,
-    GATEWAY_METRICS_PORT,
-    GATEWAY_PORT,
-    PREPROCESS_PORT,
-    ServerSettings,
-)
-from services.pipeline.endpoints import TARGET, check_target
+from services.common.settings import GATEWAY_METRICS_PORT, GATEWAY_PORT, ServerSettings
+from services.common.webhook_secrets import WebhookSettings
+from services.jobstore.uri_sources import UriSettings
+from services.pipeline.settings import FleetSettings
 
 
 def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class GatewaySettings(ServerSettings):
+class GatewaySettings(FleetSettings, UriSettings, WebhookSettings, ServerSettings):
     """Settings of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_GATEWAY_", frozen=True, extra="ignore")
@@ -31,10 +26,6 @@ class GatewaySettings(ServerSettings):
     port: int = Field(GATEWAY_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(GATEWAY_METRICS_PORT, ge=0, le=65535, description="Prometheus port; 0 serves no metrics")
 
-    preprocess_address: str = Field(f"127.0.0.1:{PREPROCESS_PORT}", description=f"preprocess: {TARGET}")
-    encoder_address: str = Field(f"127.0.0.1:{ENCODER_GRPC_PORT}", description=f"Triton's gRPC: {TARGET}")
-    decoder_address: str = Field(f"127.0.0.1:{DECODER_PORT}", description=f"the decoder: {TARGET}")
-    services_ca: Path | None = Field(None, description="PEM CA of the services; with it calls to them are encrypted")
     api_keys_file: Path | None = Field(None, description="keys that are let in; without it everybody is")
 
     redis_url: str | None = Field(
@@ -45,14 +36,16 @@ class GatewaySettings(ServerSettings):
     cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
 
     store_url: str = Field(default_factory=_local_store, description="uploads: file://, s3://, gs://, az://, memory://")
-    upload_max_bytes: int = Field(2**30, ge=1, description="largest upload")
+    upload_max_bytes: int = Field(4 * 2**30, ge=1, description="largest upload; as much as preprocess hears")
     upload_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an upload")
-    upload_quota_bytes: int = Field(10 * 2**30, ge=1, description="uploads of one tenant together")
+    upload_quota_bytes: int = Field(16 * 2**30, ge=1, description="uploads of one tenant together")
     upload_sweep_seconds: float = Field(300.0, gt=0, description="how often expired uploads are removed")
     max_concurrent_uploads: int = Field(16, ge=1, description="uploads in progress; further ones are refused")
 
     jobs_tenant_hours: float = Field(100.0, gt=0, description="hours of audio that one tenant's jobs may have waiting")
     jobs_total_hours: float = Field(1000.0, gt=0, description="hours of audio that all jobs may have waiting")
+
+    max_concurrent_questions: int = Field(8, ge=1, description="questions about jobs in progress; others are refused")
 
     max_audio_parts: int = Field(16, ge=1, le=256, description="audio parts in one request")
     max_inline_bytes: int = Field(32 * 2**20, ge=1, description="bytes of one inline audio")
@@ -72,12 +65,6 @@ class GatewaySettings(ServerSettings):
             except OSError as error:
                 raise ValueError(f"cannot be read: {error.strerror}") from None
         return path
-
-    @field_validator("preprocess_address", "encoder_address", "decoder_address")
-    @classmethod
-    def _endpoints_are_known(cls, target: str) -> str:
-        check_target(target)
-        return target
 
     @field_validator("store_url")
     @classmethod

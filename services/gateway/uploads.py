@@ -16,13 +16,19 @@ async def config_of(requests: AsyncIterator[assistant_pb2.UploadAudioRequest]) -
     """The configuration, which is the first message.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: it is not, or names a place in the file without an upload.
     """
     async for request in requests:
         if request.WhichOneof("request") == "config":
-            return request.config
+            return _checked(request.config)
         break
     raise InvalidArgument.of_field("config", "the first message must be the configuration")
+
+
+def _checked(config: assistant_pb2.UploadAudioConfig) -> assistant_pb2.UploadAudioConfig:
+    if config.offset_bytes < 0 or (config.offset_bytes and not config.upload_id):
+        raise InvalidArgument.of_field("config.offset_bytes", "must be 0 without an upload_id, and never below")
+    return config
 
 
 async def chunks_of(requests: AsyncIterator[assistant_pb2.UploadAudioRequest]) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument(
         "--queues", default=",".join(QUEUES), help="kinds of work, joined by commas (default: %(default)s)"
     )
-    parser.add_argument("--beat", metavar="FILE", help="also run Celery beat, which notes its times in FILE")
+    parser.add_argument("--beat", action="store_true", help="also run Celery beat, which starts the upkeep")
     parser.add_argument("--name", default="worker", help="of this worker, for Celery's tools")
     given = parser.parse_args()
     queues = given.queues.split(",")
@@ -28,7 +28,7 @@ def main() -> None:
     telemetry.setup_tracing("worker")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=settings.host)
-    run(settings, queues, beat_schedule=given.beat, name=given.name)
+    run(settings, queues, with_beat=given.beat, name=given.name)
 
 
 if __name__ == "__main__":

@@ -11,3 +11,4 @@ UNIT_SECONDS = Histogram(
 )
 RESENT = Counter("auricle_jobs_units_resent_total", "Units announced again because nobody finished them in time.")
 EXPIRED = Counter("auricle_jobs_expired_total", "Jobs removed because their time was over.")
+WEBHOOKS = Counter("auricle_jobs_webhooks_total", "Tries to tell a webhook, by how they ended.", ["outcome"])

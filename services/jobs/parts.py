@@ -3,18 +3,18 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
-from services.common.channels import connect
+from services.common.outbound import Outbound
 from services.jobs.settings import WorkerSettings
+from services.jobs.webhooks import Webhooks, webhooks
 from services.jobstore.blobs import JobBlobs
+from services.jobstore.client import records_client
 from services.jobstore.record import JobStore
-from services.pipeline.decoder_client import DecoderClient
+from services.jobstore.units import UnitStore
+from services.jobstore.uri_sources import UriSources, uri_sources
 from services.pipeline.embedding_cache import EmbeddingCache
-from services.pipeline.encoder_client import EncoderClient
-from services.pipeline.hearing import Listener
+from services.pipeline.fleets import DecoderFleet, fleets_of
+from services.pipeline.hearing import Listener, Preprocess
 from services.pipeline.model_watch import ModelWatch
-from services.pipeline.preprocess_client import PreprocessClient
 
 
 @dataclass(frozen=True)
@@ -23,41 +23,42 @@ class Parts:
 
     settings: WorkerSettings
     store: JobStore
+    units: UnitStore
     blobs: JobBlobs
-    preprocess: PreprocessClient
+    uris: UriSources
+    webhooks: Webhooks
+    preprocess: Preprocess
     listener: Listener
-    decoder: DecoderClient
+    decoder: DecoderFleet
     models: ModelWatch
 
 
 def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]]]:
     """The parts, and what closes them. Call it inside the worker's event loop."""
 
-    redis = Redis.from_url(settings.redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
-    encoder = EncoderClient(settings.encoder_address, tls_ca=settings.services_ca)
-    channels = [
-        connect(address, max_message_bytes=settings.max_message_bytes, tls_ca=settings.services_ca)
-        for address in (settings.preprocess_address, settings.decoder_address)
-    ]
-    preprocess, decoder = PreprocessClient(channels[0]), DecoderClient(channels[1])
+    redis = records_client(settings.redis_url)
+    fleets = fleets_of(settings, settings.max_message_bytes)
     cache = EmbeddingCache(settings.redis_url)
-    models = ModelWatch(encoder, decoder)
+    models = ModelWatch(fleets.encoder, fleets.decoder)
+    fleets.start(on_join=models.forget)
     parts = Parts(
         settings,
-        JobStore(redis, lost_after_seconds=settings.lost_after_seconds),
+        JobStore(redis),
+        UnitStore(redis, lost_after_seconds=settings.lost_after_seconds),
         JobBlobs(settings.store_url),
-        preprocess,
-        Listener(preprocess, encoder, cache),
-        decoder,
+        uri_sources(settings, Outbound(settings.outbound_rules, tls=settings.outbound_tls())),
+        webhooks(settings, redis),
+        fleets.preprocess,
+        Listener(fleets.preprocess, fleets.encoder, cache),
+        fleets.decoder,
         models,
     )
 
     async def close() -> None:
+        await parts.webhooks.close()
         await models.close()
         await cache.close()
-        await encoder.close()
-        for channel in channels:
-            await channel.close()
+        await fleets.close()
         await redis.aclose()
 
     return parts, close

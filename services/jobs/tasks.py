@@ -5,21 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 
 from auricle.v1 import audio_pb2, jobs_pb2
-from services.jobs.ask import Asker
+from services.pipeline.asking import Asker, is_silent, supporting, supports
 
 Embeddings = Callable[[], Awaitable[audio_pb2.Tensor]]
 Segments = Sequence[jobs_pb2.ResultSegment]
 
-# A window as quiet as this, in which no speech was found, holds nothing to be told.
-SILENCE_DBFS = -60.0
 SPEECH_RATIO = 0.5
 TRANSCRIBE = "Transcribe the speech."
 DESCRIBE = "What do you hear?"
 _MUSIC_WORDS = ("music", "song", "melody", "piano", "guitar", "violin", "flute", "trumpet", "organ", "singing", "tune")
-_NEGATIVE_ANSWERS = ("no", "none", "nothing", "not mentioned", "unknown", "n/a")
-# At least two characters make a token of any usual text, so what fits by this measure fits.
-_CHARS_PER_TOKEN = 2
-_TOKENS_FOR_INSTRUCTION_AND_ANSWER = 1536
 
 
 class Task(ABC):
@@ -77,25 +71,13 @@ class Analyze(Task):
             return _segment(window)
         answer = await asker.ask(self._instruction, await embeddings())
         segment = _segment(window, answer)
-        segment.supports_answer = bool(answer) and answer.lower().strip(" .!") not in _NEGATIVE_ANSWERS
+        segment.supports_answer = supports(answer)
         return segment
 
     async def of_recording(self, findings: Segments, asker: Asker, context_tokens: int) -> tuple[Segments, str]:
         answered = [finding for finding in findings if finding.text]
-        supporting = [finding.text for finding in answered if finding.supports_answer]
-        answers = supporting or [finding.text for finding in answered][:1]
-        room = (context_tokens - _TOKENS_FOR_INSTRUCTION_AND_ANSWER) * _CHARS_PER_TOKEN
-        while len(answers) > 1:
-            groups = grouped(answers, max(room, 1))
-            answers = [await self._combined(group, asker) if len(group) > 1 else group[0] for group in groups]
-        return answered, answers[0] if answers else ""
-
-    async def _combined(self, answers: Sequence[str], asker: Asker) -> str:
-        numbered = "\n".join(f"{number}. {answer}" for number, answer in enumerate(answers, 1))
-        return await asker.ask(
-            f"These are answers about consecutive parts of one recording:\n{numbered}\n\n"
-            f"Combine them into one answer to: {self._instruction}"
-        )
+        answers = supporting([finding.text for finding in answered])
+        return answered, await asker.combine(self._instruction, answers, context_tokens)
 
 
 class Segment(Task):
@@ -126,25 +108,6 @@ class Segment(Task):
             stretches.append(stretch)
             seconds[label] += sum(member.end_seconds - member.start_seconds for member in members)
         return stretches, ", ".join(f"{label} {length:.0f} s" for label, length in seconds.items() if length)
-
-
-def is_silent(window: audio_pb2.AudioWindow) -> bool:
-    """Whether nothing needs to be asked about the window."""
-    return window.rms_dbfs <= SILENCE_DBFS and window.speech_ratio == 0
-
-
-def grouped(answers: Sequence[str], room_chars: int) -> list[list[str]]:
-    """Consecutive answers in groups that fit the room; at least two in each but the last, so that a tree ends."""
-    groups: list[list[str]] = []
-    used = 0
-    for answer in answers:
-        if groups and (len(groups[-1]) < 2 or used + len(answer) <= room_chars):
-            groups[-1].append(answer)
-            used += len(answer)
-        else:
-            groups.append([answer])
-            used = len(answer)
-    return groups
 
 
 def _segment(window: audio_pb2.AudioWindow, text: str = "", label: str = "") -> jobs_pb2.ResultSegment:

@@ -8,10 +8,9 @@ from auricle.v1 import jobs_pb2
 from services.common import deadlines, telemetry
 from services.common.errors import AuricleError, DeadlineExceeded, Internal, ResourceExhausted, Unavailable
 from services.jobs import metrics
-from services.jobs.lease import LeaseLost
 from services.jobs.parts import Parts
 from services.jobs.steps import decode, encode, finish, prepare
-from services.jobstore.model import JobRecord, Lease, Step, Unit
+from services.jobstore.model import JobRecord, Lease, LeaseLost, Step, Unit
 
 Announce = Callable[[list[Unit], JobRecord], Awaitable[None]]
 # What may go better the next time.
@@ -21,32 +20,46 @@ _STEPS = {Step.PREPARE: prepare.run, Step.ENCODE: encode.run, Step.DECODE: decod
 
 async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
     """Do a unit if it is to be done; what became ready is announced."""
-    settings, store = parts.settings, parts.store
-    lease, ready = await store.claim(unit, settings.lease_seconds, settings.max_attempts)
-    record = await store.find(unit.job_id)
+    settings = parts.settings
+    lease, ready = await parts.units.claim(unit, settings.lease_seconds, settings.max_attempts)
+    record = await parts.store.find(unit.job_id)
     if record is None:
         return
-    if lease is None:
+    try:
+        if lease is not None:
+            ready = await _done(parts, record, lease, announce)
+    except LeaseLost:
+        metrics.UNITS.labels(unit.step, "lost").inc()
+        if await parts.store.find(record.id) is None:
+            # The job was removed while this was written.
+            await parts.blobs.delete_job(record.tenant, record.id)
+    else:
         await announce(ready, record)
-        return
+
+
+async def _done(parts: Parts, record: JobRecord, lease: Lease, announce: Announce) -> list[Unit]:
+    """Do the unit in the time it may take; a failure is written down.
+
+    Raises:
+        LeaseLost: the lease went meanwhile.
+    """
+    step, settings = lease.unit.step, parts.settings
+    seconds = settings.prepare_timeout_seconds if step is Step.PREPARE else settings.unit_timeout_seconds
+    deadlines.set_remaining(seconds)
 
     async def found(units: list[Unit]) -> None:
         await announce(units, record)
 
-    seconds = settings.prepare_timeout_seconds if unit.step is Step.PREPARE else settings.unit_timeout_seconds
-    deadlines.set_remaining(seconds)
     try:
-        with metrics.UNIT_SECONDS.labels(unit.step).time():
+        with metrics.UNIT_SECONDS.labels(step).time():
             async with asyncio.timeout(seconds):
-                ready = await _under_lease(parts, lease, _STEPS[unit.step](parts, record, lease, found))
+                ready = await _under_lease(parts, lease, _STEPS[step](parts, record, lease, found))
     except LeaseLost:
-        metrics.UNITS.labels(unit.step, "lost").inc()
-        return
+        raise
     except Exception as error:
-        ready = await _failed(parts, lease, error)
-    else:
-        metrics.UNITS.labels(unit.step, "done").inc()
-    await announce(ready, record)
+        return await _failed(parts, lease, error)
+    metrics.UNITS.labels(step, "done").inc()
+    return ready
 
 
 async def _under_lease(parts: Parts, lease: Lease, doing: Awaitable[list[Unit]]) -> list[Unit]:
@@ -74,7 +87,7 @@ async def _keep(parts: Parts, lease: Lease) -> None:
     while True:
         await asyncio.sleep(seconds / 3)
         try:
-            if not await parts.store.renew(lease, seconds):
+            if not await parts.units.renew(lease, seconds):
                 return
         except Exception as error:
             # The lease outlives two renewals that fail; then the record's word counts.
@@ -95,7 +108,7 @@ async def _failed(parts: Parts, lease: Lease, error: Exception) -> list[Unit]:
     metrics.UNITS.labels(lease.unit.step, "retried" if passing else "failed").inc()
     longest = min(settings.max_retry_seconds, settings.retry_seconds * 2 ** (lease.attempt - 1))
     wait = max(random.uniform(longest / 2, longest), known.retry_after_seconds or 0) if passing else None
-    return await parts.store.fail(lease, as_job_error(known), wait)
+    return await parts.units.fail(lease, as_job_error(known), wait)
 
 
 def _known(error: Exception) -> AuricleError:

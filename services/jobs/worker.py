@@ -5,20 +5,25 @@ event loop, the channels and the connections of the process.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.beat import EmbeddedService
+from celery.utils.nodenames import nodename
 
 from services.common import telemetry
 from services.jobs.parts import Parts, build
 from services.jobs.settings import WorkerSettings
-from services.jobs.upkeep import clean, look_after
+from services.jobs.upkeep import clean, look_after, sweep
 from services.jobs.work import work
 from services.jobstore.dispatch import (
     CLEAN_TASK,
+    DELIVER_TASK,
     LOOK_AFTER_TASK,
+    SWEEP_TASK,
     UPKEEP_QUEUE,
     WORK_TASK,
     Dispatcher,
@@ -67,6 +72,14 @@ class Runtime:
         """Remove what is over."""
         self.run(clean(self._parts))
 
+    def sweep(self) -> None:
+        """Remove what belongs to no job."""
+        self.run(sweep(self._parts, self._settings.sweep_seconds))
+
+    def deliver(self) -> None:
+        """Begin to tell webhooks what is due."""
+        self.run(self._parts.webhooks.deliver_due())
+
     async def _announce(self, units: list[Unit], record: JobRecord) -> None:
         if units:
             await asyncio.to_thread(self._dispatcher.send, units, record.job.priority)
@@ -89,6 +102,14 @@ def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
     def clean_task() -> None:
         runtime.clean()
 
+    @app.task(name=SWEEP_TASK)
+    def sweep_task() -> None:
+        runtime.sweep()
+
+    @app.task(name=DELIVER_TASK)
+    def deliver_task() -> None:
+        runtime.deliver()
+
     # A worker that was away must not do all the upkeep that it missed.
     app.conf.beat_schedule = {
         task: {
@@ -96,35 +117,44 @@ def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
             "schedule": seconds,
             "options": {"queue": UPKEEP_QUEUE, "expires": seconds, "priority": 0},
         }
-        for task, seconds in ((LOOK_AFTER_TASK, settings.look_after_seconds), (CLEAN_TASK, settings.clean_seconds))
+        for task, seconds in (
+            (LOOK_AFTER_TASK, settings.look_after_seconds),
+            (CLEAN_TASK, settings.clean_seconds),
+            (SWEEP_TASK, settings.sweep_seconds),
+            (DELIVER_TASK, settings.webhook_seconds),
+        )
     }
     return app, runtime
 
 
-def run(settings: WorkerSettings, queues: Sequence[str], *, beat_schedule: str | None, name: str) -> None:
+def run(settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, name: str) -> None:
     """Work until SIGTERM; units in flight are finished first.
 
     Args:
         settings: see WorkerSettings.
         queues: which kinds of work to do.
-        beat_schedule: file in which Celery beat notes when it did what; None runs no beat.
+        with_beat: run Celery beat too, in a thread: a process of its own would outlive a worker that is killed.
         name: of this worker, for Celery's tools.
     """
     app, runtime = worker_app(settings)
     runtime.start()
+    beat = EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler") if with_beat else None
     telemetry.logger().info("serving", queues=list(queues), concurrency=settings.concurrency)
     try:
         worker = app.Worker(
             pool="threads",
             concurrency=settings.concurrency,
             queues=list(queues),
-            hostname=f"{name}@%h",
-            beat=beat_schedule is not None,
-            schedule_filename=beat_schedule,
+            hostname=nodename(name, socket.gethostname()),
+            quiet=True,
             loglevel="WARNING",
             without_gossip=True,
             without_mingle=True,
         )
+        if beat:
+            beat.start()
         worker.start()
     finally:
+        if beat:
+            beat.stop()
         runtime.stop()

@@ -6,7 +6,7 @@ A message says which unit of work is ready and nothing else. It may be lost or c
 from collections.abc import Iterable
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from auricle.v1 import jobs_pb2
@@ -16,6 +16,8 @@ from services.jobstore.model import Step, Unit
 WORK_TASK = "auricle.jobs.work"
 LOOK_AFTER_TASK = "auricle.jobs.look_after"
 CLEAN_TASK = "auricle.jobs.clean"
+SWEEP_TASK = "auricle.jobs.sweep"
+DELIVER_TASK = "auricle.jobs.deliver"
 # Finishing decodes too (an analysis is combined by the model), and is as short as a window's decoding.
 QUEUE_OF = {Step.PREPARE: "prepare", Step.ENCODE: "encode", Step.DECODE: "decode", Step.FINISH: "decode"}
 UPKEEP_QUEUE = "upkeep"
@@ -35,12 +37,13 @@ def celery_app(redis_url: str, *, visibility_timeout_seconds: int = 3600) -> Cel
     """The Celery application that producers and workers share."""
     app = Celery("auricle", broker=redis_url)
     app.conf.update(
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=UPKEEP_QUEUE,
         task_ignore_result=True,
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         # A producer that cannot reach Redis gives up soon: what it would have said, `look_after` says later.
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
         broker_transport_options={

@@ -1,5 +1,6 @@
 """What a job is made of."""
 
+import re
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,7 @@ from enum import StrEnum
 from auricle.v1 import jobs_pb2
 
 ROOT = "analysisJobs"
+_NAME = re.compile(rf"{ROOT}/([0-9a-f]{{32}})")
 
 
 class Step(StrEnum):
@@ -50,6 +52,10 @@ class Lease:
     attempt: int
 
 
+class LeaseLost(Exception):
+    """The job has ended, or another worker has the unit: what was done counts for nothing."""
+
+
 @dataclass(frozen=True)
 class JobRecord:
     """A job as it stands.
@@ -58,16 +64,23 @@ class JobRecord:
         id: 32 hex digits.
         tenant: whose it is.
         job: as its owner sees it.
+        result_key: under which its result is kept; empty before it has one.
     """
 
     id: str
     tenant: str
     job: jobs_pb2.AnalysisJob
+    result_key: str = ""
 
     @property
     def is_active(self) -> bool:
         """True until it has ended."""
         return self.job.state in (jobs_pb2.AnalysisJob.STATE_QUEUED, jobs_pb2.AnalysisJob.STATE_RUNNING)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether the decoder answers interactive callers first: unless somebody waits for the job."""
+        return self.job.priority != jobs_pb2.JOB_PRIORITY_INTERACTIVE
 
 
 @dataclass(frozen=True)
@@ -94,5 +107,6 @@ def resource_name(job_id: str) -> str:
 
 
 def id_of(name: str) -> str:
-    """The id in a name; any text for a name that is none of ours, which then is not found."""
-    return name.removeprefix(f"{ROOT}/") if name.startswith(f"{ROOT}/") else ""
+    """The id in a name; empty for a name that can be none of ours."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match else ""

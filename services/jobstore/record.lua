@@ -1,12 +1,14 @@
--- Every change of a job, one operation a call, atomic in Redis.
+-- Every change of a job, one operation a call, atomic in Redis. Told twice, an operation changes nothing the second time.
 --
 -- KEYS: prefix. ARGV: operation, now (ms), lost_after (ms), job id, the operation's own arguments.
--- A unit of work is "step/index"; its entry is {s=state, n=attempts, t=token, u=leased until, b=not before}.
--- The set `due` holds, for each unit that is not finished, when somebody has to look after it.
+-- A unit of work is "step/index"; its entry is {s=state, n=attempts, t=token, u=leased until, b=not before, r=resent}.
+-- The set `due` holds, for each unit that is not finished, when somebody has to look after it. The hash `waiting` holds
+-- milliseconds of audio that each tenant's jobs, and everybody's (*), still have before them.
 
 local prefix, operation, now, lost_after, id = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local job = prefix .. id
 local QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELED = '1', '2', '3', '4', '5'
+local MAX_RESENT_DOUBLINGS = 7
 
 local function number(field)
   return tonumber(redis.call('HGET', job, field) or 0)
@@ -38,6 +40,12 @@ local function forget(unit)
   redis.call('ZREM', prefix .. 'due', id .. '/' .. unit)
 end
 
+local function forget_all()
+  for _, unit in ipairs(redis.call('HKEYS', job .. ':units')) do
+    forget(unit)
+  end
+end
+
 local function make_ready(unit)
   save(unit, {s = 'ready', n = 0})
   look_after(unit, now + lost_after)
@@ -49,12 +57,43 @@ local function leased_to(unit, token)
   return entry and entry.s == 'leased' and entry.t == token and entry
 end
 
+-- Bring what the job still has before it up to date in the sums of its tenant and of all.
+local function recount()
+  local waiting = 0
+  if is_active() then
+    waiting = number('audio_ms')
+    if number('prepared') == 0 then
+      waiting = math.max(waiting, number('estimate_ms'))
+    end
+    waiting = waiting - number('ended_ms')
+  end
+  local more = waiting - number('waiting_ms')
+  redis.call('HSET', job, 'waiting_ms', waiting)
+  for _, whose in ipairs({redis.call('HGET', job, 'tenant'), '*'}) do
+    if redis.call('HINCRBY', prefix .. 'waiting', whose, more) == 0 then
+      redis.call('HDEL', prefix .. 'waiting', whose)
+    end
+  end
+end
+
+-- What a webhook is told, kept by itself: the job may be gone before its receiver answers. See outbox.lua.
+local function note_webhook(state, expire)
+  local url = redis.call('HGET', job, 'webhook')
+  if url and url ~= '' then
+    local facts = redis.call('HMGET', job, 'tenant', 'create_ms', 'start_ms')
+    redis.call('HSET', prefix .. 'outbox:' .. id, 'url', url, 'tenant', facts[1], 'state', state,
+      'create_ms', facts[2], 'start_ms', facts[3] or 0, 'end_ms', now, 'expire_ms', expire, 'attempts', 0)
+    redis.call('ZADD', prefix .. 'outbox', now, id)
+  end
+end
+
 local function end_job(state)
   local expire = now + number('ttl_ms')
+  note_webhook(state, expire)
   redis.call('HSET', job, 'state', state, 'end_ms', now, 'expire_ms', expire)
-  redis.call('SREM', prefix .. 'active', id)
-  redis.call('SREM', prefix .. 'active:' .. redis.call('HGET', job, 'tenant'), id)
   redis.call('ZADD', prefix .. 'expire', expire, id)
+  forget_all()
+  recount()
   changed()
 end
 
@@ -70,6 +109,7 @@ end
 local function window_ended(index, counter)
   redis.call('HINCRBY', job, counter, 1)
   redis.call('HINCRBY', job, 'ended_ms', redis.call('HGET', job .. ':windows', index .. ':ms'))
+  recount()
   changed()
   return finish_when_ready()
 end
@@ -87,42 +127,38 @@ local function give_up(unit, entry, error)
   return window_ended(index, 'failed')
 end
 
--- Milliseconds of audio that the jobs of a set still have before them.
-local function queued_ms(set)
-  local sum = 0
-  for _, other in ipairs(redis.call('SMEMBERS', set)) do
-    local facts = redis.call('HMGET', prefix .. other, 'prepared', 'estimate_ms', 'audio_ms', 'ended_ms')
-    local audio_ms = tonumber(facts[3] or 0)
-    if facts[1] ~= '1' then
-      audio_ms = math.max(audio_ms, tonumber(facts[2] or 0))
-    end
-    sum = sum + audio_ms - tonumber(facts[4] or 0)
-  end
-  return sum
-end
-
 local operations = {}
 
-function operations.create(tenant, spec, ttl_ms, estimate_ms, request_key, body, tenant_limit_ms, limit_ms)
-  if request_key ~= '' then
-    local earlier = redis.call('HMGET', prefix .. 'requests', request_key, request_key .. ':body')
-    if earlier[1] and redis.call('EXISTS', prefix .. earlier[1]) == 1 then
-      return {earlier[2] == body and 'same' or 'other', earlier[1]}
-    end
-    redis.call('HSET', prefix .. 'requests', request_key, id, request_key .. ':body', body)
+-- The job that an earlier request of the same id made: none, the same, or another.
+function operations.earlier(request_key, body)
+  local earlier = request_key ~= '' and redis.call('HGET', prefix .. 'requests', request_key)
+  local made_by = earlier and redis.call('HGET', prefix .. earlier, 'body')
+  if not made_by then
+    return {'none', ''}
   end
-  local mine, all = queued_ms(prefix .. 'active:' .. tenant), queued_ms(prefix .. 'active')
-  if mine + estimate_ms > tonumber(tenant_limit_ms) or all + estimate_ms > tonumber(limit_ms) then
-    if request_key ~= '' then
-      redis.call('HDEL', prefix .. 'requests', request_key, request_key .. ':body')
-    end
+  return {made_by == body and 'same' or 'other', earlier}
+end
+
+function operations.create(tenant, spec, ttl_ms, estimate_ms, request_key, body, tenant_limit_ms, limit_ms, webhook)
+  if redis.call('EXISTS', job) == 1 then
+    return {'new', id}
+  end
+  local earlier = operations.earlier(request_key, body)
+  if earlier[1] ~= 'none' then
+    return earlier
+  end
+  local waiting = redis.call('HMGET', prefix .. 'waiting', tenant, '*')
+  if tonumber(waiting[1] or 0) + estimate_ms > tonumber(tenant_limit_ms)
+      or tonumber(waiting[2] or 0) + estimate_ms > tonumber(limit_ms) then
     return {'full', ''}
   end
+  if request_key ~= '' then
+    redis.call('HSET', prefix .. 'requests', request_key, id)
+  end
   redis.call('HSET', job, 'tenant', tenant, 'spec', spec, 'ttl_ms', ttl_ms, 'estimate_ms', estimate_ms,
-    'request_key', request_key, 'state', QUEUED, 'create_ms', now, 'revision', 1)
-  redis.call('SADD', prefix .. 'active', id)
-  redis.call('SADD', prefix .. 'active:' .. tenant, id)
+    'request_key', request_key, 'body', body, 'webhook', webhook, 'state', QUEUED, 'create_ms', now, 'revision', 1)
   redis.call('ZADD', prefix .. 'tenant:' .. tenant, now, id)
+  recount()
   make_ready('prepare/0')
   return {'new', id}
 end
@@ -132,6 +168,9 @@ function operations.claim(unit, token, lease_ms, max_attempts, lost_error)
   if not entry or entry.s == 'done' or entry.s == 'failed' then
     forget(unit)
     return {'gone', 0, ''}
+  end
+  if entry.s == 'leased' and entry.t == token then
+    return {'leased', entry.n, ''}
   end
   if (entry.s == 'leased' and entry.u > now) or (entry.b and entry.b > now) then
     return {'busy', 0, ''}
@@ -170,6 +209,7 @@ function operations.add_window(token, index, duration_ms, facts)
   redis.call('HSET', job .. ':windows', index .. ':ms', duration_ms)
   redis.call('HINCRBY', job, 'windows', 1)
   redis.call('HINCRBY', job, 'audio_ms', duration_ms)
+  recount()
   changed()
   return {'new', make_ready('encode/' .. index)}
 end
@@ -185,6 +225,7 @@ function operations.complete(unit, token, payload, fact)
   local following = ''
   if step == 'prepare' then
     redis.call('HSET', job, 'prepared', 1, 'summary', payload)
+    recount()
     changed()
     following = finish_when_ready()
   elseif step == 'encode' then
@@ -198,6 +239,7 @@ function operations.complete(unit, token, payload, fact)
     redis.call('HINCRBY', job, 'output_tokens', fact)
     following = window_ended(index, 'finished')
   else
+    redis.call('HSET', job, 'result', payload)
     end_job(SUCCEEDED)
   end
   return {'done', following}
@@ -217,6 +259,26 @@ function operations.fail(unit, token, error, retry_at)
   return {'failed', give_up(unit, entry, error)}
 end
 
+-- Units of any job that somebody has to look after. Until one of them is claimed the time to the next look doubles: a
+-- unit that only waits in a long queue must not fill it.
+function operations.overdue(count)
+  local members = redis.call('ZRANGE', prefix .. 'due', '-inf', now, 'BYSCORE', 'LIMIT', 0, count)
+  for _, member in ipairs(members) do
+    local unit
+    id, unit = member:match('^([^/]+)/(.+)$')
+    job = prefix .. id
+    local entry = load(unit)
+    if entry then
+      entry.r = (entry.r or 0) + 1
+      save(unit, entry)
+      look_after(unit, now + lost_after * 2 ^ math.min(entry.r, MAX_RESENT_DOUBLINGS))
+    else
+      forget(unit)
+    end
+  end
+  return members
+end
+
 function operations.cancel()
   if is_active() then
     end_job(CANCELED)
@@ -229,12 +291,13 @@ function operations.delete()
   if not facts[1] then
     return 0
   end
-  redis.call('SREM', prefix .. 'active', id)
-  redis.call('SREM', prefix .. 'active:' .. facts[1], id)
+  redis.call('HSET', job, 'state', CANCELED)
+  recount()
+  forget_all()
   redis.call('ZREM', prefix .. 'tenant:' .. facts[1], id)
   redis.call('ZREM', prefix .. 'expire', id)
   if facts[2] ~= '' then
-    redis.call('HDEL', prefix .. 'requests', facts[2], facts[2] .. ':body')
+    redis.call('HDEL', prefix .. 'requests', facts[2])
   end
   for _, part in ipairs({'', ':units', ':windows', ':results', ':errors', ':order'}) do
     redis.call('UNLINK', job .. part)

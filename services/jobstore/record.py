@@ -1,14 +1,11 @@
 """Job records in one Redis: the truth about every job.
 
-Messages between workers carry ids only and may come late, twice or never; what counts is decided here, in Lua, by
+Messages between workers carry ids only and may come late, twice or never; what counts is decided in record.lua, by
 compare-and-set. A unit is leased with a fencing token: who lost the lease changes nothing any more, so a window counts
 once, whatever died in between.
 """
 
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable
-from importlib.resources import files
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,42 +13,36 @@ from redis.asyncio import Redis
 
 from auricle.v1 import audio_pb2, jobs_pb2, preprocess_pb2
 from services.common.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from services.jobstore.model import JobRecord, Lease, QueueLimits, Unit, id_of, resource_name
+from services.jobstore.client import OUTAGES, PREFIX, RecordScript, now_ms, unavailable
+from services.jobstore.model import JobRecord, QueueLimits, id_of, resource_name
 
-PREFIX = "auricle:jobs:"
 MAX_FAILED_SHOWN = 100
 QUEUE_FULL_RETRY_SECONDS = 30.0
 _HOUR_MS = 3_600_000
-_LOST = jobs_pb2.JobError(
-    code=13, reason="WORKER_LOST", message="every worker that began this piece of work died of it"
-)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 class JobStore:
-    """Reads and changes job records.
+    """Reads records, and changes them as callers may.
 
     Args:
-        redis: a client that answers bytes.
+        redis: from `records_client`.
         lost_after_seconds: how long a message may take to a worker before it is sent again.
-        now_ms: the clock, for tests.
+        clock_ms: for tests.
     """
 
-    def __init__(self, redis: Redis, *, lost_after_seconds: float = 30.0, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, redis: Redis, *, lost_after_seconds: float = 30.0, clock_ms: Callable[[], int] = now_ms) -> None:
         self._redis: Any = redis  # its stubs do not know that this client answers bytes
-        self._lost_after_ms = int(lost_after_seconds * 1000)
-        self._now_ms = now_ms
-        self._script = redis.register_script(files("services.jobstore").joinpath("record.lua").read_text())
+        self._script = RecordScript(redis, lost_after_seconds, clock_ms)
 
-    async def _run(self, operation: str, job_id: str, *arguments: Any) -> Any:
-        return await self._script(
-            keys=[PREFIX], args=[operation, self._now_ms(), self._lost_after_ms, job_id, *arguments]
-        )
+    async def earlier(self, tenant: str, request_id: str, body_sha256: str) -> JobRecord | None:
+        """The job that the same request made before, if there is one.
 
-    # For the gateway.
+        Raises:
+            AlreadyExists: `request_id` was used for another request (REQUEST_ID_REUSED).
+        """
+        outcome, job_id = await self._script.run("earlier", "", _request_key(tenant, request_id), body_sha256)
+        _refuse_reused(outcome, job_id)
+        return await self.find(job_id.decode()) if outcome == b"same" else None
 
     async def create(
         self, record: JobRecord, *, estimate_seconds: float, request_id: str, body_sha256: str, limits: QueueLimits
@@ -62,24 +53,20 @@ class JobStore:
             AlreadyExists: `request_id` was used for another request (REQUEST_ID_REUSED).
             ResourceExhausted: too much audio waits (JOB_QUEUE_FULL).
         """
-        outcome, job_id = await self._run(
+        outcome, job_id = await self._script.run(
             "create",
             record.id,
             record.tenant,
             record.job.SerializeToString(),
             record.job.ttl.ToMilliseconds(),
             int(estimate_seconds * 1000),
-            f"{record.tenant}:{request_id}" if request_id else "",
+            _request_key(record.tenant, request_id),
             body_sha256,
             int(limits.tenant_hours * _HOUR_MS),
             int(limits.total_hours * _HOUR_MS),
+            record.job.webhook.url,
         )
-        if outcome == b"other":
-            raise AlreadyExists(
-                "request_id was used for another request; take a new one",
-                reason="REQUEST_ID_REUSED",
-                metadata={"analysis_job": resource_name(job_id.decode())},
-            )
+        _refuse_reused(outcome, job_id)
         if outcome == b"full":
             raise ResourceExhausted(
                 "too many hours of audio wait already",
@@ -118,22 +105,29 @@ class JobStore:
         return found[:count]
 
     async def changes(self, record: JobRecord, poll_seconds: float = 2.0) -> AsyncIterator[JobRecord]:
-        """The job now and after every change, until it has ended or is gone. Changes in quick succession are one."""
+        """The job now and after every change, until it has ended or is gone. Changes in quick succession are one.
+
+        Raises:
+            Unavailable: Redis went away (JOBS_UNAVAILABLE).
+        """
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-            await channel.subscribe(f"{PREFIX}changed:{record.id}")
             revision = -1
-            while True:
-                current = await self.find(record.id)
-                if current is None:
-                    return
-                if current.job.revision != revision:
-                    revision = current.job.revision
-                    yield current
-                    if not current.is_active:
+            try:
+                await channel.subscribe(f"{PREFIX}changed:{record.id}")
+                while True:
+                    current = await self.find(record.id)
+                    if current is None:
                         return
-                await channel.get_message(timeout=poll_seconds)
-                while await channel.get_message(timeout=0):
-                    pass
+                    if current.job.revision != revision:
+                        revision = current.job.revision
+                        yield current
+                        if not current.is_active:
+                            return
+                    await channel.get_message(timeout=poll_seconds)
+                    while await channel.get_message(timeout=0):
+                        pass
+            except OUTAGES as error:
+                raise unavailable() from error
 
     async def cancel(self, tenant: str, name: str) -> JobRecord:
         """Stop a job; nothing changes when it is canceled already.
@@ -143,27 +137,34 @@ class JobStore:
             FailedPrecondition: it has ended otherwise (JOB_FINISHED).
         """
         record = await self.get(tenant, name)
-        state = int(await self._run("cancel", record.id) or 0)
+        state = int(await self._script.run("cancel", record.id) or 0)
         if state != jobs_pb2.AnalysisJob.STATE_CANCELED:
             raise FailedPrecondition("the job has ended already", reason="JOB_FINISHED", metadata={"name": name[:80]})
         return await self.get(tenant, name)
 
     async def delete(self, job_id: str) -> bool:
         """Remove a record; False when there was none."""
-        return bool(await self._run("delete", job_id))
-
-    # For both.
+        return bool(await self._script.run("delete", job_id))
 
     async def find(self, job_id: str) -> JobRecord | None:
         """The job of that id, whoever owns it."""
-        facts = await self._redis.hgetall(f"{PREFIX}{job_id}") if job_id else {}
-        if b"spec" not in facts:
-            return None
-        job = jobs_pb2.AnalysisJob.FromString(facts[b"spec"])
-        _fill(job, facts)
-        if job.progress.failed_windows:
-            job.failed_windows.extend((await self.failed_windows(job_id))[:MAX_FAILED_SHOWN])
-        return JobRecord(job_id, facts[b"tenant"].decode(), job)
+        found = await self.find_all([job_id] if job_id else [])
+        return found[0] if found else None
+
+    async def find_all(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Those jobs of these ids that are there, in the same order."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hgetall(f"{PREFIX}{job_id}")
+        try:
+            answers = await pipeline.execute()
+        except OUTAGES as error:
+            raise unavailable() from error
+        found = []
+        for job_id, facts in zip(job_ids, answers, strict=True):
+            if b"spec" in facts:
+                found.append(await self._record(job_id, facts))
+        return found
 
     async def load(self, job_id: str) -> JobRecord:
         """The job of that id, which must be there.
@@ -200,85 +201,43 @@ class JobStore:
     async def failed_windows(self, job_id: str) -> list[jobs_pb2.FailedWindow]:
         """Windows that were given up, in order."""
         errors = await self._redis.hgetall(f"{PREFIX}{job_id}:errors")
-        failed = []
-        for index, error in sorted((int(i), e) for i, e in errors.items()):
-            window = await self.window(job_id, index)
-            failed.append(
-                jobs_pb2.FailedWindow(
-                    index=index,
-                    start_seconds=window.start_seconds,
-                    duration_seconds=window.duration_seconds,
-                    error=jobs_pb2.JobError.FromString(error),
-                )
+        indexes = sorted(errors, key=int)
+        facts = await self._redis.hmget(f"{PREFIX}{job_id}:windows", indexes) if indexes else []
+        windows = [audio_pb2.AudioWindow.FromString(fact or b"") for fact in facts]
+        return [
+            jobs_pb2.FailedWindow(
+                index=int(index),
+                start_seconds=window.start_seconds,
+                duration_seconds=window.duration_seconds,
+                error=jobs_pb2.JobError.FromString(errors[index]),
             )
-        return failed
+            for index, window in zip(indexes, windows, strict=True)
+        ]
 
     async def totals(self, job_id: str) -> tuple[preprocess_pb2.PreprocessSummary, int, int]:
         """Preprocess' summary, windows whose embeddings were cached, and tokens generated."""
         summary, cached, tokens = await self._redis.hmget(f"{PREFIX}{job_id}", ["summary", "cached", "output_tokens"])
         return preprocess_pb2.PreprocessSummary.FromString(summary or b""), int(cached or 0), int(tokens or 0)
 
-    # For workers. What they answer are the units that became ready.
+    async def _record(self, job_id: str, facts: dict[bytes, bytes]) -> JobRecord:
+        job = jobs_pb2.AnalysisJob.FromString(facts[b"spec"])
+        _fill(job, facts)
+        if job.progress.failed_windows:
+            job.failed_windows.extend((await self.failed_windows(job_id))[:MAX_FAILED_SHOWN])
+        return JobRecord(job_id, facts[b"tenant"].decode(), job, facts.get(b"result", b"").decode())
 
-    async def claim(self, unit: Unit, lease_seconds: float, max_attempts: int) -> tuple[Lease | None, list[Unit]]:
-        """A lease, unless the unit is done, in other hands, or not yet to be tried again.
 
-        A unit whose workers died `max_attempts` times is given up (WORKER_LOST).
-        """
-        token = uuid.uuid4().hex
-        lost = _LOST.SerializeToString()
-        arguments = (unit.field, token, int(lease_seconds * 1000), max_attempts, lost)
-        outcome, attempt, following = await self._run("claim", unit.job_id, *arguments)
-        lease = Lease(unit, token, attempt) if outcome == b"leased" else None
-        return lease, _units(unit.job_id, following)
+def _request_key(tenant: str, request_id: str) -> str:
+    return f"{tenant}:{request_id}" if request_id else ""
 
-    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        """Keep a lease; False when it is lost or the job has ended."""
-        return bool(
-            await self._run("renew", lease.unit.job_id, lease.unit.field, lease.token, int(lease_seconds * 1000))
+
+def _refuse_reused(outcome: bytes, job_id: bytes) -> None:
+    if outcome == b"other":
+        raise AlreadyExists(
+            "request_id was used for another request; take a new one",
+            reason="REQUEST_ID_REUSED",
+            metadata={"analysis_job": resource_name(job_id.decode())},
         )
-
-    async def add_window(self, lease: Lease, window: audio_pb2.AudioWindow) -> list[Unit] | None:
-        """Note a window that prepare found; None when the lease is lost, nothing when the window is known."""
-        arguments = (window.index, round(window.duration_seconds * 1000), window.SerializeToString())
-        outcome, following = await self._run("add_window", lease.unit.job_id, lease.token, *arguments)
-        return None if outcome == b"stale" else _units(lease.unit.job_id, following)
-
-    async def complete(self, lease: Lease, payload: bytes = b"", fact: int = 0) -> list[Unit]:
-        """The unit is done.
-
-        Args:
-            lease: by which it was done; nothing changes when it is lost.
-            payload: prepare's summary, or a window's result.
-            fact: encode: 1 when the embeddings were cached; decode: tokens generated.
-        """
-        _, following = await self._run("complete", lease.unit.job_id, lease.unit.field, lease.token, payload, fact)
-        return _units(lease.unit.job_id, following)
-
-    async def fail(self, lease: Lease, error: jobs_pb2.JobError, retry_after_seconds: float | None) -> list[Unit]:
-        """The unit failed: it is ready again after a while, or given up when that is None."""
-        retry_at = 0 if retry_after_seconds is None else self._now_ms() + int(retry_after_seconds * 1000)
-        arguments = (lease.unit.field, lease.token, error.SerializeToString(), retry_at)
-        _, following = await self._run("fail", lease.unit.job_id, *arguments)
-        return _units(lease.unit.job_id, following)
-
-    async def overdue(self, count: int = 1000) -> list[Unit]:
-        """Units to be sent again: their lease ran out, their retry is due, or their message may be lost."""
-        now = self._now_ms()
-        members = await self._redis.zrange(f"{PREFIX}due", "-inf", now, byscore=True, offset=0, num=count)
-        if members:
-            again = now + self._lost_after_ms
-            await self._redis.zadd(f"{PREFIX}due", dict.fromkeys(members, again), xx=True)
-        return [Unit.parse(member.decode()) for member in members]
-
-    async def expired(self, count: int = 100) -> list[str]:
-        """Ids of jobs whose time is over."""
-        members = await self._redis.zrange(f"{PREFIX}expire", "-inf", self._now_ms(), byscore=True, offset=0, num=count)
-        return [member.decode() for member in members]
-
-
-def _units(job_id: str, following: bytes) -> list[Unit]:
-    return [Unit.parse(f"{job_id}/{following.decode()}")] if following else []
 
 
 def _fill(job: jobs_pb2.AnalysisJob, facts: dict[bytes, bytes]) -> None:

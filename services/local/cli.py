@@ -132,7 +132,31 @@ def keys_create(
 
     with _told_plainly():
         key, line = create_key(tenant)
-        file.touch(mode=0o600, exist_ok=True)
-        with file.open("a") as keys:
-            keys.write(line + "\n")
+        _append(file, line)
         typer.echo(key)
+
+
+@keys_app.command("webhook-secret")
+def keys_webhook_secret(
+    tenant: Annotated[str, typer.Argument(help="Whose webhooks are signed with it.")],
+    file: Annotated[
+        Path, typer.Option(help="The secrets file (AURICLE_GATEWAY_ and AURICLE_WORKER_WEBHOOK_SECRETS_FILE).")
+    ],
+) -> None:
+    """Create a secret that the tenant's webhooks are signed with, append it to the secrets file and print it.
+
+    A tenant may have two at once: add the new one, tell it to the receivers, then remove the old line.
+    """
+    from services.common.webhook_secrets import create_secret
+
+    with _told_plainly():
+        secret, line = create_secret(tenant)
+        _append(file, line)
+        typer.echo(secret)
+
+
+def _append(file: Path, line: str) -> None:
+    """Add a line to a file that only its owner may read."""
+    file.touch(mode=0o600, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(line + "\n")

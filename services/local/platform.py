@@ -76,10 +76,11 @@ class PlatformConfig:
 
 def process_specs(config: PlatformConfig) -> list[ProcessSpec]:
     """The processes of the platform, in the order in which they are started."""
-    return [_redis(config), _triton(config), *_services(config), _worker(config)]
+    return [redis_spec(config), _triton(config), *service_specs(config), worker_spec(config)]
 
 
-def _services(config: PlatformConfig) -> list[ProcessSpec]:
+def service_specs(config: PlatformConfig) -> list[ProcessSpec]:
+    """Preprocess, decoder and gateway."""
     ports = config.ports
     common = {**os.environ, **KEEP_FREED_MEMORY, "PYTHONUNBUFFERED": "1", **config.overrides}
 
@@ -113,7 +114,7 @@ def _services(config: PlatformConfig) -> list[ProcessSpec]:
     ]
 
 
-def _worker(config: PlatformConfig) -> ProcessSpec:
+def worker_spec(config: PlatformConfig) -> ProcessSpec:
     """One worker for all kinds of work, with Celery's clock in it."""
     ports = config.ports
     variables = {
@@ -127,8 +128,7 @@ def _worker(config: PlatformConfig) -> ProcessSpec:
     }
     own = {f"AURICLE_WORKER_{name}": value for name, value in variables.items()}
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **own, **config.overrides}
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "services.jobs", "--beat", str(config.data_dir / "beat")]
+    command = [sys.executable, "-m", "services.jobs", "--beat"]
     return ProcessSpec("worker", command, environment, lambda: http_answers(ports.worker_metrics))
 
 
@@ -145,7 +145,8 @@ def _triton(config: PlatformConfig) -> ProcessSpec:
     return server.spec()
 
 
-def _redis(config: PlatformConfig) -> ProcessSpec:
+def redis_spec(config: PlatformConfig) -> ProcessSpec:
+    """Redis with an append-only file, in the data folder."""
     directory = config.data_dir / "redis"
     directory.mkdir(parents=True, exist_ok=True)
     port = config.ports.redis

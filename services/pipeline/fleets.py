@@ -1,8 +1,10 @@
 """Clients of services that have several replicas; each has the interface of the client of one."""
 
-from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import grpc
 import numpy as np
 
 from auricle.v1 import decoder_pb2, preprocess_pb2
@@ -13,6 +15,7 @@ from services.pipeline.encoder_client import EncodedAudio, EncoderClient, Encode
 from services.pipeline.endpoints import endpoints_of
 from services.pipeline.preprocess_client import PreprocessClient
 from services.pipeline.replicas import Replicas
+from services.pipeline.settings import FleetSettings
 
 
 class PreprocessFleet:
@@ -55,10 +58,6 @@ class EncoderFleet:
             EncoderClient.describe, lambda info: (info.fingerprint, info.version) if info.ready else None
         )
 
-    async def close(self) -> None:
-        """Close the channels."""
-        await self.replicas.close()
-
 
 class DecoderFleet:
     """Gives calls of one affinity to one replica, so that its prefix cache serves a conversation's next turn."""
@@ -81,26 +80,52 @@ class DecoderFleet:
         return self.replicas.stream(lambda client: client.generate(request), affinity)
 
 
-def preprocess_fleet(target: str, *, max_message_bytes: int, tls_ca: Path | None = None) -> PreprocessFleet:
-    """The replicas that a setting names; see ``endpoints``. Make it inside a running event loop."""
+@dataclass(frozen=True)
+class Fleets:
+    """All services that the pipeline calls."""
 
-    def client(address: str) -> PreprocessClient:
-        return PreprocessClient(connect(address, max_message_bytes=max_message_bytes, tls_ca=tls_ca))
+    preprocess: PreprocessFleet
+    encoder: EncoderFleet
+    decoder: DecoderFleet
 
-    return PreprocessFleet(Replicas("preprocess", endpoints_of(target), client))
+    def start(self, on_join: Callable[[], None]) -> None:
+        """Follow the services' replicas; `on_join` is called when one is new."""
+        for replicas in self._all:
+            replicas.on_join = on_join
+            replicas.start()
+
+    async def close(self) -> None:
+        """Close the channels; calls in flight end as cancelled."""
+        for replicas in self._all:
+            await replicas.close()
+
+    @property
+    def _all(self) -> tuple[Replicas[Any], ...]:
+        return self.preprocess.replicas, self.encoder.replicas, self.decoder.replicas
 
 
-def encoder_fleet(target: str, *, tls_ca: Path | None = None) -> EncoderFleet:
-    """The replicas that a setting names; see ``endpoints``. Make it inside a running event loop."""
-    return EncoderFleet(
-        Replicas("encoder", endpoints_of(target), lambda address: EncoderClient(address, tls_ca=tls_ca))
+def fleets_of(settings: FleetSettings, max_message_bytes: int) -> Fleets:
+    """The services that settings name. Make them inside a running event loop.
+
+    Args:
+        settings: where they are.
+        max_message_bytes: of a message to or from preprocess and decoder.
+    """
+
+    def channel(address: str) -> grpc.aio.Channel:
+        return connect(address, max_message_bytes=max_message_bytes, tls_ca=settings.services_ca)
+
+    def preprocess(address: str) -> PreprocessClient:
+        return PreprocessClient(channel(address))
+
+    def encoder(address: str) -> EncoderClient:
+        return EncoderClient(address, tls_ca=settings.services_ca)
+
+    def decoder(address: str) -> DecoderClient:
+        return DecoderClient(channel(address))
+
+    return Fleets(
+        PreprocessFleet(Replicas("preprocess", endpoints_of(settings.preprocess_address), preprocess)),
+        EncoderFleet(Replicas("encoder", endpoints_of(settings.encoder_address), encoder)),
+        DecoderFleet(Replicas("decoder", endpoints_of(settings.decoder_address), decoder)),
     )
-
-
-def decoder_fleet(target: str, *, max_message_bytes: int, tls_ca: Path | None = None) -> DecoderFleet:
-    """The replicas that a setting names; see ``endpoints``. Make it inside a running event loop."""
-
-    def client(address: str) -> DecoderClient:
-        return DecoderClient(connect(address, max_message_bytes=max_message_bytes, tls_ca=tls_ca))
-
-    return DecoderFleet(Replicas("decoder", endpoints_of(target), client))

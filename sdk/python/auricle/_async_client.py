@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import grpc
 
 from auricle import _types
+from auricle._async_jobs import AsyncJobs
 from auricle._connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -15,7 +16,8 @@ from auricle._connection import (
 from auricle._requests import Conversation, Generation, chat_request
 from auricle._stream import AsyncTextStream
 from auricle._types import Answer, Audio, Model
-from auricle._upload import Progress, start_upload
+from auricle._upload import Upload
+from auricle._upload_messages import Progress
 from auricle.v1 import assistant_pb2
 from auricle.v1.assistant_pb2_grpc import AssistantServiceStub
 
@@ -38,12 +40,20 @@ class AsyncClient:
         self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
         self._channel: grpc.aio.Channel | None = None
 
-    @property
-    def _stub(self) -> AssistantServiceStub:
+    def _open_channel(self) -> grpc.aio.Channel:
         # A channel binds itself to the running loop, which need not exist yet when the client is made.
         if self._channel is None:
             self._channel = self._connection.async_channel()
-        return AssistantServiceStub(self._channel)
+        return self._channel
+
+    @property
+    def _stub(self) -> AssistantServiceStub:
+        return AssistantServiceStub(self._open_channel())
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Tasks over recordings of any length."""
+        return AsyncJobs(self)
 
     async def chat(
         self, conversation: Conversation, *, timeout_seconds: float | None = None, **generation: Unpack[Generation]
@@ -80,16 +90,12 @@ class AsyncClient:
         timeout_seconds: float | None = None,
     ) -> Audio:
         """Store a recording once, to be named in conversations; see Client.upload."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(_: object) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended.set)
-
-        with start_upload(self._connection, audio, sample_rate, on_progress, timeout_seconds) as pending:
-            pending.add_done_callback(wake)
-            await ended.wait()
-            return pending.result()
+        upload = Upload(self._connection, audio, sample_rate, on_progress, timeout_seconds)
+        try:
+            return await asyncio.to_thread(upload.run)
+        except asyncio.CancelledError:
+            upload.cancel()
+            raise
 
     async def delete_audio(self, audio: Audio | str, *, timeout_seconds: float | None = None) -> None:
         """Remove an uploaded recording; see Client.delete_audio."""

@@ -9,10 +9,12 @@ from auricle._connection import (
     Connection,
     TLSConfig,
 )
+from auricle._jobs import Jobs
 from auricle._requests import Conversation, Generation, chat_request
 from auricle._stream import TextStream
 from auricle._types import Answer, Audio, Model
-from auricle._upload import Progress, start_upload
+from auricle._upload import Upload
+from auricle._upload_messages import Progress
 from auricle.v1 import assistant_pb2
 from auricle.v1.assistant_pb2_grpc import AssistantServiceStub
 
@@ -45,6 +47,11 @@ class Client:
         self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
         self._channel = self._connection.sync_channel()
         self._stub = AssistantServiceStub(self._channel)
+
+    @property
+    def jobs(self) -> Jobs:
+        """Tasks over recordings of any length."""
+        return Jobs(self)
 
     def chat(
         self, conversation: Conversation, *, timeout_seconds: float | None = None, **generation: Unpack[Generation]
@@ -87,14 +94,17 @@ class Client:
     ) -> Audio:
         """Store a recording once, to be named in conversations. Reads it in chunks; memory does not grow with it.
 
+        When the connection breaks, a file of more than 4 MiB goes on where it ended; what cannot be read again, such as
+        a pipe, does not.
+
         Args:
             audio: a path, bytes, an array, or a binary file object, which is read from where it stands and left open.
             sample_rate: of an array, in Hz; 16,000 by default.
-            on_progress: called with the bytes sent and the bytes in all (None when unknown), from another thread.
+            on_progress: called with the bytes sent and the bytes in all (None when unknown), from another thread; after
+                a break it goes back to what had arrived.
             timeout_seconds: deadline of the whole upload; None takes the client's.
         """
-        with start_upload(self._connection, audio, sample_rate, on_progress, timeout_seconds) as pending:
-            return pending.result()
+        return Upload(self._connection, audio, sample_rate, on_progress, timeout_seconds).run()
 
     def delete_audio(self, audio: Audio | str, *, timeout_seconds: float | None = None) -> None:
         """Remove an uploaded recording, given as Audio or by its name. Raises NotFoundError when there is none."""

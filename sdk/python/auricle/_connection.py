@@ -31,7 +31,12 @@ _RETRY_POLICY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 _SERVICE_CONFIG = {
-    "methodConfig": [{"name": [{"service": "auricle.v1.AssistantService"}], "retryPolicy": _RETRY_POLICY}]
+    "methodConfig": [
+        {
+            "name": [{"service": "auricle.v1.AssistantService"}, {"service": "auricle.v1.AnalysisJobService"}],
+            "retryPolicy": _RETRY_POLICY,
+        }
+    ]
 }
 
 
@@ -92,13 +97,14 @@ class Connection:
         """Arguments for grpc's channel functions, apart from the credentials.
 
         Args:
-            kept_bytes: what is kept of a call, to be sent again; one that sent more is not repeated. None keeps any
-                message whole.
+            kept_bytes: what is kept of a call, to be sent again; one that sent more is not repeated, and with 0 none
+                is. None keeps any message whole.
         """
         options = [
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.per_rpc_retry_buffer_size", self.max_message_bytes if kept_bytes is None else kept_bytes),
+            ("grpc.enable_retries", int(kept_bytes != 0)),
             ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),

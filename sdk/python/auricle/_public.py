@@ -1,6 +1,7 @@
 """Every name that users import from `auricle`."""
 
 from auricle._async_client import AsyncClient
+from auricle._async_jobs import AsyncJob, AsyncJobs, AsyncJobUpdate
 from auricle._client import Client
 from auricle._connection import TLSConfig
 from auricle._errors import (
@@ -23,6 +24,8 @@ from auricle._errors import (
     UnimplementedError,
     UnknownError,
 )
+from auricle._job_types import FailedWindow, JobFailure, JobProgress, JobResult, ResultSegment
+from auricle._jobs import Job, Jobs, JobUpdate
 from auricle._requests import Conversation, Generation
 from auricle._stream import AsyncTextStream, TextStream
 from auricle._types import Answer, Audio, AudioWindow, HeardAudio, Model, ServiceStatus, ServiceTiming, Usage
@@ -33,6 +36,9 @@ __all__ = [
     "AlreadyExistsError",
     "Answer",
     "AsyncClient",
+    "AsyncJob",
+    "AsyncJobUpdate",
+    "AsyncJobs",
     "AsyncTextStream",
     "Audio",
     "AudioWindow",
@@ -43,16 +49,24 @@ __all__ = [
     "DataLossError",
     "DeadlineExceededError",
     "FailedPreconditionError",
+    "FailedWindow",
     "FieldViolation",
     "Generation",
     "HeardAudio",
     "InternalError",
     "InvalidArgumentError",
+    "Job",
+    "JobFailure",
+    "JobProgress",
+    "JobResult",
+    "JobUpdate",
+    "Jobs",
     "Model",
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
     "ResourceExhaustedError",
+    "ResultSegment",
     "ServiceStatus",
     "ServiceTiming",
     "TLSConfig",

@@ -49,7 +49,7 @@ def chat_request(conversation: Conversation, generation: Mapping[str, Any]) -> a
         ValueError, TypeError: a turn, part, audio or generation option is wrong; the message says which.
         OSError: a file cannot be read.
     """
-    return assistant_pb2.ChatRequest(messages=_messages(conversation), config=_generation_config(generation))
+    return assistant_pb2.ChatRequest(messages=_messages(conversation), config=generation_config(generation))
 
 
 def _messages(conversation: Conversation) -> list[assistant_pb2.Message]:
@@ -118,7 +118,7 @@ def _located(error: ValueError | TypeError, where: str) -> ValueError | TypeErro
     return (TypeError if isinstance(error, TypeError) else ValueError)(f"{where}: {error}")
 
 
-def _generation_config(generation: Mapping[str, Any]) -> generation_pb2.GenerationConfig:
+def generation_config(generation: Mapping[str, Any]) -> generation_pb2.GenerationConfig:
     config = generation_pb2.GenerationConfig()
     known = get_type_hints(Generation)
     for name, value in generation.items():

@@ -10,6 +10,7 @@ import pytest
 from auricle.v1 import audio_pb2
 from services.common.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.gateway.audio_store import AudioStore, StoreLimits
+from services.gateway.sweeper import regularly
 from tests.platform_fakes import until
 
 pytestmark = pytest.mark.unit
@@ -165,7 +166,7 @@ async def test_an_expired_recording_is_not_there_and_is_swept(tmp_path: Path) ->
 
 async def test_the_sweep_goes_on_by_itself(tmp_path: Path) -> None:
     store = AudioStore(tmp_path.as_uri(), limits(ttl_seconds=0.05))
-    sweeping = asyncio.create_task(store.sweep_regularly(0.05))
+    sweeping = asyncio.create_task(regularly(store.sweep, 0.05))
     await store.save("acme", None, pieces(b"x"))
     await until(lambda: empty(tmp_path))
     sweeping.cancel()

@@ -92,9 +92,13 @@ async def test_listed_addresses_never_change() -> None:
         assert found.empty()
 
 
-async def test_a_name_is_resolved_and_one_that_is_unknown_gives_nothing() -> None:
-    async with following(ResolvedEndpoints("localhost", 8402, 0.01)) as found:
+async def test_a_name_is_resolved_and_one_that_is_unknown_changes_nothing() -> None:
+    named = ResolvedEndpoints("localhost", 8402, 0.01)
+    async with following(named) as found:
         assert "127.0.0.1:8402" in await soon(found)
+        named._host = "no-such-name.invalid"
+        await asyncio.sleep(0.1)
+        assert found.empty()
     async with following(ResolvedEndpoints("no-such-name.invalid", 8402, 0.01)) as found:
         await asyncio.sleep(0.1)
         assert found.empty()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from auricle._upload import CHUNK_BYTES, upload_messages
+from auricle._upload_messages import CHUNK_BYTES, Source
 from auricle.v1 import assistant_pb2
 
 pytestmark = pytest.mark.unit
@@ -16,7 +16,7 @@ CONFIG = assistant_pb2.UploadAudioConfig()
 
 def messages_of(stream: Any) -> tuple[list[Any], list[tuple[int, int | None]]]:
     progress: list[tuple[int, int | None]] = []
-    return list(upload_messages(stream, CONFIG, lambda sent, total: progress.append((sent, total)))), progress
+    return list(Source(stream, lambda sent, total: progress.append((sent, total))).messages(CONFIG)), progress
 
 
 def test_configuration_comes_first_then_chunks_within_the_limit() -> None:
@@ -50,7 +50,7 @@ def test_progress_counts_from_where_a_file_stands() -> None:
 
 def test_nothing_is_read_ahead() -> None:
     file = io.BytesIO(bytes(10 * CHUNK_BYTES))
-    messages = upload_messages(file, CONFIG, None)
+    messages = Source(file).messages(CONFIG)
     for _ in range(3):
         next(messages)
     assert file.tell() == 2 * CHUNK_BYTES
@@ -58,12 +58,12 @@ def test_nothing_is_read_ahead() -> None:
 
 def test_empty_audio_is_refused_before_the_first_message() -> None:
     with pytest.raises(ValueError, match="the audio is empty"):
-        next(upload_messages(io.BytesIO(), CONFIG, None))
+        next(Source(io.BytesIO()).messages(CONFIG))
 
 
 def test_text_files_are_refused() -> None:
     with pytest.raises(TypeError, match='mode "rb"'):
-        next(upload_messages(io.StringIO("text"), CONFIG, None))  # type: ignore[arg-type]
+        next(Source(io.StringIO("text")).messages(CONFIG))  # type: ignore[arg-type]
 
 
 def test_a_source_that_has_nothing_yet_is_not_taken_for_finished() -> None:
@@ -72,4 +72,27 @@ def test_a_source_that_has_nothing_yet_is_not_taken_for_finished() -> None:
             return None
 
     with pytest.raises(TypeError, match="gave NoneType"):
-        next(upload_messages(NonBlocking(), CONFIG, None))  # type: ignore[arg-type]
+        next(Source(NonBlocking()).messages(CONFIG))  # type: ignore[arg-type]
+
+
+RESUMED = assistant_pb2.UploadAudioConfig(upload_id="0" * 32, offset_bytes=4)
+
+
+def test_an_upload_goes_on_within_the_file_and_earlier_messages_end() -> None:
+    file = io.BytesIO(b"skip this")
+    file.seek(2)
+    progress: list[tuple[int, int | None]] = []
+    source = Source(file, lambda sent, total: progress.append((sent, total)))
+    earlier = source.messages(assistant_pb2.UploadAudioConfig(upload_id="0" * 32))
+    assert next(earlier).config.offset_bytes == 0
+    assert next(earlier).chunk == b"ip this"
+    config, chunk = source.messages(RESUMED)
+    assert (config.config.offset_bytes, chunk.chunk) == (4, b"his")
+    assert progress == [(7, 7)]
+    with pytest.raises(InterruptedError):
+        next(earlier)
+
+
+def test_an_upload_that_broke_off_at_its_end_has_no_more_chunks() -> None:
+    (config,) = Source(io.BytesIO(b"four")).messages(RESUMED)
+    assert config.config.offset_bytes == 4

@@ -9,9 +9,13 @@ import typer
 from auricle._connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_SECONDS
 from auricle._version import __version__
 from auricle.cli._ask import ask
+from auricle.cli._jobs import jobs_app
 from auricle.cli._session import GlobalOptions, warn
 from auricle.cli._status import status
 from auricle.cli._upload import delete, upload
+from auricle.cli._webhook_test import register_webhook_test
+
+register_webhook_test(jobs_app)
 
 PLUGIN_GROUP = "auricle.commands"
 HELP = """Ask questions about audio.
@@ -20,6 +24,7 @@ Examples:
 
     auricle ask clip.wav                                  # voice chat
     auricle ask clip.wav --prompt "What is said here?"    # a question
+    auricle jobs submit lecture.mp3 --wait                # a recording of any length
     auricle --address audio.example.com:443 --tls status  # elsewhere
 
 It ends with 1 when a request failed, and with 2 when it never left because an argument is wrong.
@@ -38,6 +43,7 @@ def build_app(plugins: Iterable[EntryPoint] | None = None) -> typer.Typer:
     app.callback(help=HELP)(_global_options)
     for command in (ask, status, upload, delete):
         app.command()(command)
+    app.add_typer(jobs_app, name="jobs")
     for plugin in entry_points(group=PLUGIN_GROUP) if plugins is None else plugins:
         _load(plugin, app)
     return app

@@ -41,13 +41,13 @@ def session(context: typer.Context) -> Iterator[Client]:
         with context.find_object(GlobalOptions).client() as client:  # type: ignore[union-attr]
             yield client
     except AuricleError as error:
-        raise _fail(describe(error), FAILURE) from None
+        raise fail(describe(error), FAILURE) from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE) from None
+        raise fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE) from None
     except (ValueError, TypeError) as error:
-        raise _fail(str(error), USAGE) from None
+        raise fail(str(error), USAGE) from None
 
 
 def describe(error: AuricleError) -> str:
@@ -69,7 +69,8 @@ def warn(sentence: str) -> None:
     _say("warning", sentence)
 
 
-def _fail(sentence: str, code: int) -> typer.Exit:
+def fail(sentence: str, code: int) -> typer.Exit:
+    """Tell what went wrong, and what to raise so that the command ends with the code."""
     _say("error", sentence)
     return typer.Exit(code)
 

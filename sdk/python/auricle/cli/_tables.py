@@ -1,8 +1,12 @@
 """Tables for people."""
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from rich.table import Table
 from rich.text import Text
 
+from auricle._jobs import Job
 from auricle._types import Answer, Model, Usage
 
 
@@ -40,3 +44,46 @@ def status_table(model: Model) -> Table:
         ready = Text("yes", style="green") if service.ready else Text("no", style="bold red")
         table.add_row(service.service, ready, Text(service.detail))
     return table
+
+
+_STATE_STYLES = {"succeeded": "green", "failed": "bold red", "canceled": "yellow"}
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """Jobs, one a row."""
+    table = Table("name", "state", "task", "minutes done", "created", "labels")
+    for job in jobs:
+        labels = ", ".join(f"{key}={value}" for key, value in job.labels.items())
+        table.add_row(Text(job.name), _state(job), job.task, _minutes(job), _when(job.create_time), Text(labels))
+    return table
+
+
+def job_table(job: Job) -> Table:
+    """Everything about one job."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name in ("name", "task", "instruction", "audio", "priority"):
+        table.add_row(name, Text(getattr(job, name)))
+    table.add_row("state", _state(job))
+    windows = f"{job.progress.finished_windows} of {job.progress.windows} windows"
+    table.add_row("done", f"{_minutes(job)} minutes, {windows}")
+    for name in ("create_time", "start_time", "end_time", "expire_time"):
+        table.add_row(name, _when(getattr(job, name)))
+    if job.error:
+        table.add_row("error", Text(f"{job.error.reason}: {job.error.message}"))
+    for window in job.failed_windows:
+        place = f"{window.start_seconds:.1f} s, {window.duration_seconds:.1f} s long"
+        table.add_row("no result", Text(f"{place}: {window.error.reason}: {window.error.message}"))
+    return table
+
+
+def _state(job: Job) -> Text:
+    return Text(job.state, style=_STATE_STYLES.get(job.state, ""))
+
+
+def _minutes(job: Job) -> str:
+    more = "" if job.progress.prepared or job.ended else "+"
+    return f"{job.progress.finished_seconds / 60:.1f}/{job.progress.audio_seconds / 60:.1f}{more}"
+
+
+def _when(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone().isoformat(sep=" ", timespec="seconds")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from auricle._upload import Progress as OnProgress
+from auricle._upload_messages import Progress as OnProgress
 from auricle.cli._session import session
 
 
