@@ -72,7 +72,8 @@ class ResumableUploads:
         Raises:
             InvalidArgument: `upload_id` or `offset_bytes` is wrong, no bytes came (AUDIO_EMPTY) or more than the limit
                 (AUDIO_TOO_LARGE).
-            FailedPrecondition: the upload stands elsewhere (UPLOAD_OFFSET_MISMATCH, with `received_bytes`).
+            FailedPrecondition: the upload stands elsewhere (UPLOAD_OFFSET_MISMATCH, with `received_bytes`), or ended
+                before its size (UPLOAD_INCOMPLETE); what came is kept.
             AlreadyExists: it is complete (UPLOAD_COMPLETE).
             ResourceExhausted: the tenant's quota is used up (UPLOAD_QUOTA_EXCEEDED).
             Unavailable: the store failed (STORE_UNAVAILABLE).
@@ -101,7 +102,7 @@ class ResumableUploads:
                 if len(part) >= PART_BYTES:
                     await self._store(tenant, upload_id, chunks.size_bytes, part)
             await self._store(tenant, upload_id, chunks.size_bytes, part)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, FailedPrecondition):
             # The caller is gone. What it sent counts, or a slow and shaky line would never get through.
             with suppress(AuricleError):
                 await self._store(tenant, upload_id, chunks.size_bytes, part)
