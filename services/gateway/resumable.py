@@ -12,10 +12,7 @@ from services.gateway.audio_store import AudioStore, Metered
 from services.gateway.ids import uuid_hex
 from services.gateway.quota import Account
 from services.gateway.stored_audio import StoredAudio
-from services.gateway.upload_parts import UploadParts, UploadState
-
-# Kept in memory of each upload before it is stored. What a connection that breaks had sent of a part is stored too.
-PART_BYTES = 4 * 2**20
+from services.gateway.upload_parts import PART_BYTES, UploadParts, UploadState
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from auricle import AsyncClient, Client
 from auricle.v1 import assistant_pb2
 from services.common.auth import create_key
 from services.common.errors import AuricleError, from_rpc_error
-from services.gateway.resumable import PART_BYTES
+from services.gateway.upload_parts import PART_BYTES
 from tests.platform_fakes import Platform, named, recording, running_platform, text, until, user
 from tests.shaky_line import shaky_line
 
