@@ -1,12 +1,12 @@
 """What a request for a job must be before it is accepted."""
 
 import re
-import uuid
 from collections.abc import Iterator
 
 from auricle.v1 import jobs_pb2
 from services.common.errors import FieldViolation
 from services.common.generation import config_violations, refuse
+from services.gateway.ids import uuid_hex
 
 MAX_INSTRUCTION_CHARS = 2_000
 MAX_LABELS = 32
@@ -56,7 +56,7 @@ def _violations(request: jobs_pb2.CreateAnalysisJobRequest) -> Iterator[FieldVio
             yield FieldViolation(f"analysis_job.labels[{key[:63]}]", f"at most {MAX_LABEL_CHARS} characters")
     if job.HasField("ttl") and not MIN_TTL_SECONDS <= job.ttl.seconds <= MAX_TTL_SECONDS:
         yield FieldViolation("analysis_job.ttl", f"{MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds")
-    if request.request_id and not _is_uuid(request.request_id):
+    if request.request_id and uuid_hex(request.request_id) is None:
         yield FieldViolation("request_id", "must be a UUID")
 
 
@@ -79,10 +79,3 @@ def _task_violations(task: jobs_pb2.AnalysisTask) -> Iterator[FieldViolation]:
         if kind == name and len(getattr(task, name).instruction) > MAX_INSTRUCTION_CHARS:
             yield FieldViolation(f"analysis_job.task.{name}.instruction", f"at most {MAX_INSTRUCTION_CHARS} characters")
     yield from config_violations(task.config, "analysis_job.task.config")
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return len(text) in (32, 36) and bool(uuid.UUID(text))
-    except ValueError:
-        return False

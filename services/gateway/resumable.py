@@ -12,10 +12,7 @@ from services.gateway.audio_store import AudioStore, Metered
 from services.gateway.ids import uuid_hex
 from services.gateway.quota import Account
 from services.gateway.stored_audio import StoredAudio
-from services.gateway.upload_parts import UploadParts, UploadState
-
-# Kept in memory of each upload before it is stored. What a connection that breaks had sent of a part is stored too.
-PART_BYTES = 4 * 2**20
+from services.gateway.upload_parts import PART_BYTES, UploadParts, UploadState
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,8 @@ class ResumableUploads:
         Raises:
             InvalidArgument: `upload_id` or `offset_bytes` is wrong, no bytes came (AUDIO_EMPTY) or more than the limit
                 (AUDIO_TOO_LARGE).
-            FailedPrecondition: the upload stands elsewhere (UPLOAD_OFFSET_MISMATCH, with `received_bytes`).
+            FailedPrecondition: the upload stands elsewhere (UPLOAD_OFFSET_MISMATCH, with `received_bytes`), or ended
+                before its size (UPLOAD_INCOMPLETE); what came is kept.
             AlreadyExists: it is complete (UPLOAD_COMPLETE).
             ResourceExhausted: the tenant's quota is used up (UPLOAD_QUOTA_EXCEEDED).
             Unavailable: the store failed (STORE_UNAVAILABLE).
@@ -101,7 +99,7 @@ class ResumableUploads:
                 if len(part) >= PART_BYTES:
                     await self._store(tenant, upload_id, chunks.size_bytes, part)
             await self._store(tenant, upload_id, chunks.size_bytes, part)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, FailedPrecondition):
             # The caller is gone. What it sent counts, or a slow and shaky line would never get through.
             with suppress(AuricleError):
                 await self._store(tenant, upload_id, chunks.size_bytes, part)

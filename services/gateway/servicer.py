@@ -69,10 +69,10 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
                 async with asyncio.timeout(remaining_seconds()):
                     config = await config_of(requests)
                     if config.upload_id:
-                        audio = await self._resumable.save(current_tenant(), config, chunks_of(requests))
+                        audio = await self._resumable.save(current_tenant(), config, chunks_of(requests, config))
                     else:
                         raw_pcm = config.raw_pcm if config.HasField("raw_pcm") else None
-                        audio = await self._store.save(current_tenant(), raw_pcm, chunks_of(requests))
+                        audio = await self._store.save(current_tenant(), raw_pcm, chunks_of(requests, config))
         except AuricleError:
             await hear_out(requests)
             raise

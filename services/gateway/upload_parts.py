@@ -17,8 +17,9 @@ import obstore
 
 from services.common.object_store import objects_under, read_chunks, remove, store_errors, write_new
 from services.gateway.audio_store import KEPT, UNFINISHED_ROOT
-from services.pipeline.conversation import MAX_CHUNK_BYTES
 
+# Kept in memory of each upload before it is stored. What a connection that breaks had sent of a part is stored too.
+PART_BYTES = 4 * 2**20
 _COMPLETE = "complete"
 
 
@@ -79,7 +80,7 @@ class UploadParts:
     async def read(self, state: UploadState) -> AsyncIterator[bytes]:
         """The bytes of the parts."""
         for path in state.parts:
-            async for chunk in read_chunks(self._objects, path, MAX_CHUNK_BYTES):
+            async for chunk in read_chunks(self._objects, path, PART_BYTES):
                 yield chunk
 
     async def complete(self, tenant: str, upload_id: str, audio_name: str) -> bool:

@@ -17,7 +17,7 @@ from auricle import AsyncClient, Client
 from auricle.v1 import assistant_pb2
 from services.common.auth import create_key
 from services.common.errors import AuricleError, from_rpc_error
-from services.gateway.resumable import PART_BYTES
+from services.gateway.upload_parts import PART_BYTES
 from tests.platform_fakes import Platform, named, recording, running_platform, text, until, user
 from tests.shaky_line import shaky_line
 
@@ -115,6 +115,35 @@ async def test_another_offset_is_refused_with_the_right_one() -> None:
         assert (error.reason, error.metadata["audio"]) == ("UPLOAD_COMPLETE", stored.name)
 
 
+@pytest.mark.parametrize("upload_id", ["", UPLOAD_ID])
+async def test_an_upload_that_ends_before_its_size_is_not_the_whole(upload_id: str, tmp_path: Path) -> None:
+    async with running_platform(store_url=tmp_path.as_uri()) as platform:
+
+        async def messages() -> AsyncIterator[assistant_pb2.UploadAudioRequest]:
+            config = assistant_pb2.UploadAudioConfig(upload_id=upload_id, size_bytes=6)
+            yield assistant_pb2.UploadAudioRequest(config=config)
+            yield assistant_pb2.UploadAudioRequest(chunk=b"abc")
+
+        error = await refusal(platform.stub.UploadAudio(messages(), timeout=20))
+        assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_INCOMPLETE")
+        if upload_id:
+            assert (await send(platform, 3, b"def")).content_sha256 == hashlib.sha256(b"abcdef").digest()
+        else:
+            assert not files(tmp_path)
+
+
+async def test_a_file_that_shrinks_while_it_is_sent_is_not_stored() -> None:
+    class Shrinks(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return b"" if self.tell() > 3 * MEBI else super().read(size)
+
+    async with running_platform() as platform:
+        for megabytes in (4, 8):
+            with pytest.raises(auricle.FailedPreconditionError) as raised:
+                await uploaded(Client, platform.gateway.port, Shrinks(bytes(megabytes * MEBI)))
+            assert raised.value.reason == "UPLOAD_INCOMPLETE"
+
+
 async def test_two_streams_of_one_upload_do_not_mix() -> None:
     a, b = (bytes([mark]) * MEBI for mark in b"ab")
     async with running_platform() as platform:
@@ -138,6 +167,7 @@ async def test_two_streams_of_one_upload_do_not_mix() -> None:
         (assistant_pb2.UploadAudioConfig(upload_id="../" + "0" * 29), "config.upload_id"),
         (assistant_pb2.UploadAudioConfig(upload_id=UPLOAD_ID, offset_bytes=-1), "config.offset_bytes"),
         (assistant_pb2.UploadAudioConfig(offset_bytes=1), "config.offset_bytes"),
+        (assistant_pb2.UploadAudioConfig(size_bytes=-1), "config.size_bytes"),
     ],
 )
 async def test_a_wrong_configuration_is_refused(config: assistant_pb2.UploadAudioConfig, field: str) -> None:

@@ -73,6 +73,7 @@ class Upload:
             if source.total_bytes is None:
                 with self._connection.sync_channel(KEPT_BYTES) as channel:
                     return self._send(AssistantServiceStub(channel), source, config, self._first_call)
+            config.size_bytes = source.total_bytes
             if source.total_bytes > RESUMED_BYTES:
                 config.upload_id = str(uuid.uuid4())
             # Not by gRPC's own retries: one of a call that broke off while it was sending can end the whole process.

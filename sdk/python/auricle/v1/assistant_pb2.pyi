@@ -125,14 +125,16 @@ class UploadAudioRequest(_message.Message):
     def __init__(self, config: _Optional[_Union[UploadAudioConfig, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class UploadAudioConfig(_message.Message):
-    __slots__ = ("raw_pcm", "upload_id", "offset_bytes")
+    __slots__ = ("raw_pcm", "upload_id", "offset_bytes", "size_bytes")
     RAW_PCM_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     raw_pcm: _audio_pb2.RawPcm
     upload_id: str
     offset_bytes: int
-    def __init__(self, raw_pcm: _Optional[_Union[_audio_pb2.RawPcm, _Mapping]] = ..., upload_id: _Optional[str] = ..., offset_bytes: _Optional[int] = ...) -> None: ...
+    size_bytes: int
+    def __init__(self, raw_pcm: _Optional[_Union[_audio_pb2.RawPcm, _Mapping]] = ..., upload_id: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class GetUploadRequest(_message.Message):
     __slots__ = ("upload_id",)
