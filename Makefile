@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e check format train-smoke bench protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-faults check format train-smoke bench protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-integration: $(VENV)/.dev ## Run the tests of one true server at a time
 
 test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 	$(BIN)/pytest tests/e2e
+
+test-faults: $(VENV)/.dev ## Kill processes at random while 200 jobs are worked on; print what was lost
+	$(BIN)/python -m tests.faults.storm
 
 check: $(VENV)/.dev ## Check format, lint, types and the contract
 	$(BIN)/ruff format --check .

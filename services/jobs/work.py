@@ -26,7 +26,9 @@ async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
     if record is None:
         return
     try:
-        if lease is not None:
+        if lease is None:
+            metrics.UNITS.labels(unit.step, "refused").inc()
+        else:
             ready = await _done(parts, record, lease, announce)
     except LeaseLost:
         metrics.UNITS.labels(unit.step, "lost").inc()
