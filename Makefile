@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e test-faults check format train-smoke bench protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-faults check format train-smoke bench bench-jobs protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ train-smoke: $(VENV)/.dev ## Train auricle-mini a little through all three stage
 
 bench: $(VENV)/.dev ## Measure encoder, decoder, whole path and preprocess; JSON in bench-results/
 	$(BIN)/python -m tests.load.bench
+
+bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
+	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
 $(PROTO_VENV)/.done: requirements-protos.txt

@@ -32,10 +32,14 @@ JOB_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Weather:
-    """How long until something that serves is killed, how long it stays dead (both drawn evenly), how often in all."""
+    """How long until something that serves is killed, how long it stays dead (both drawn evenly), how many at most.
+
+    On a busy machine a process takes many seconds to serve again; were all dead at once, nothing would be tried.
+    """
 
     calm_seconds: tuple[float, float] = (0.2, 0.8)
     dead_seconds: tuple[float, float] = (0.0, 0.5)
+    most_dead: int = 2
     most_kills: int | None = None
 
 
@@ -115,8 +119,10 @@ class Storm:
         """Kill one after the other until the condition holds; then everything runs again."""
         while not until():
             self._sleep(self._weather.calm_seconds, until)
-            serving = [name for name, p in self._platform.supervisor.processes.items() if p.spec.is_ready()]
-            if not serving or self.kills.total() == self._weather.most_kills:
+            processes = self._platform.supervisor.processes
+            serving = [name for name, process in processes.items() if process.spec.is_ready()]
+            dead = len(processes) - len(serving)
+            if dead >= self._weather.most_dead or self.kills.total() == self._weather.most_kills:
                 continue
             # Whatever was spared most so far, so that each kind of death comes about equally often.
             fewest = min(self.kills[name] for name in serving)

@@ -23,9 +23,9 @@ def main() -> None:
 def _quiet_grpc() -> Iterator[None]:
     """Load gRPC so that it logs nothing and keeps out of forks, unless the user wants it otherwise.
 
-    It would log every attempt to connect that failed; the command says so once. Its fork handlers may hang for ever in a
-    process that `auricle up` starts again. It reads the variables while it is loaded; processes that the command starts
-    should not find them.
+    It would log every attempt to connect that failed; the command says so once. Its fork handlers may hang for ever in
+    a process that `auricle up` starts again. It reads the variables while it is loaded; processes that the command
+    starts should not find them.
     """
     ours = {name: value for name, value in _GRPC_VARIABLES.items() if name not in os.environ}
     os.environ.update(ours)
