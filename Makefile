@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e check format train-smoke bench bench-scale protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-faults check format train-smoke bench bench-jobs bench-scale protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-integration: $(VENV)/.dev ## Run the tests of one true server at a time
 test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 	$(BIN)/pytest tests/e2e
 
+test-faults: $(VENV)/.dev ## Kill processes at random while 200 jobs are worked on; print what was lost
+	$(BIN)/python -m tests.faults.storm
+
 check: $(VENV)/.dev ## Check format, lint, types and the contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -59,6 +62,9 @@ bench: $(VENV)/.dev ## Measure encoder, decoder, whole path and preprocess; JSON
 
 bench-scale: $(VENV)/.dev ## Measure how encoder and decoder scale apart, on simulated devices
 	$(BIN)/python -m tests.load.bench_scale --json bench-results/bench_scale.json
+
+bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
+	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
 $(PROTO_VENV)/.done: requirements-protos.txt

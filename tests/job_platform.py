@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from auricle import Client
@@ -16,13 +15,12 @@ from services.local.platform import (
     PlatformConfig,
     Ports,
     grpc_healthy,
-    http_answers,
     redis_spec,
     service_specs,
-    worker_spec,
 )
 from services.local.process import ManagedProcess, ProcessSpec
 from services.local.supervisor import Supervisor
+from tests.platform import worker_specs
 
 # Short times, so that what is lost is soon found.
 QUICK = {
@@ -102,19 +100,6 @@ def _environment(config: PlatformConfig) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path), **config.overrides}
 
 
-def _workers(config: PlatformConfig, count: int) -> Iterator[ProcessSpec]:
-    for number in range(count):
-        port = config.ports.worker_metrics if number == 0 else Ports.free().worker_metrics
-        spec = worker_spec(config)
-        yield replace(
-            spec,
-            name=f"worker-{number}",
-            command=[*spec.command, "--name", f"worker-{number}"],
-            environment={**spec.environment, "AURICLE_WORKER_METRICS_PORT": str(port)},
-            is_ready=partial(http_answers, port),
-        )
-
-
 @contextmanager
 def running_job_platform(
     home: Path, *, workers: int = 1, overrides: Mapping[str, str] | None = None
@@ -134,7 +119,7 @@ def running_job_platform(
         _cheap(config, "encoder", ports.encoder_grpc),
         _cheap(config, "decoder", ports.decoder),
         *(spec for spec in service_specs(config) if spec.name == "gateway"),
-        *_workers(config, workers),
+        *worker_specs(config, workers),
     ]
     supervisor = Supervisor(specs, home / "logs")
     supervisor.start()

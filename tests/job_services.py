@@ -31,7 +31,7 @@ from tests.platform_fakes import (
     served,
 )
 
-ENCODE_SECONDS = 0.005
+ENCODE_SECONDS = 0.02
 
 
 class WindowLog:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from services.local.platform import HOST, PlatformConfig, Ports, process_specs
+from services.local.platform import HOST, PlatformConfig, Ports, http_answers, process_specs, worker_spec
+from services.local.process import ProcessSpec
 from services.local.supervisor import Supervisor
 from services.local.up import prepare
 
@@ -33,11 +35,26 @@ class RunningPlatform:
         return "\n".join(f"--- {p.spec.name}\n" + "\n".join(list(p.tail)[-8:]) for p in processes)
 
 
+def worker_specs(config: PlatformConfig, count: int) -> Iterator[ProcessSpec]:
+    """So many workers, each with a name and a metrics port of its own."""
+    for number in range(count):
+        port = config.ports.worker_metrics if number == 0 else Ports.free().worker_metrics
+        spec = worker_spec(config)
+        yield replace(
+            spec,
+            name=f"worker-{number}",
+            command=[*spec.command, "--name", f"worker-{number}"],
+            environment={**spec.environment, "AURICLE_WORKER_METRICS_PORT": str(port)},
+            is_ready=partial(http_answers, port),
+        )
+
+
 @contextmanager
-def running_platform(model: str, home: Path, **overrides: str) -> Iterator[RunningPlatform]:
+def running_platform(model: str, home: Path, *, workers: int = 1, **overrides: str) -> Iterator[RunningPlatform]:
     """Start a platform that serves `model`; `overrides` are environment variables of its services."""
-    config = prepare(model, home, Ports.free(), threads=2, on_event=print)
-    supervisor = Supervisor(process_specs(replace(config, overrides=overrides)), home / "logs")
+    config = replace(prepare(model, home, Ports.free(), threads=2, on_event=print), overrides=overrides)
+    others = [spec for spec in process_specs(config) if spec.name != "worker"]
+    supervisor = Supervisor([*others, *worker_specs(config, workers)], home / "logs")
     supervisor.start()
     try:
         yield RunningPlatform(config, supervisor)

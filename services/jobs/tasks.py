@@ -12,7 +12,7 @@ Segments = Sequence[jobs_pb2.ResultSegment]
 
 SPEECH_RATIO = 0.5
 TRANSCRIBE = "Transcribe the speech."
-DESCRIBE = "What do you hear?"
+DESCRIBE = "What can be heard in the recording?"
 _MUSIC_WORDS = ("music", "song", "melody", "piano", "guitar", "violin", "flute", "trumpet", "organ", "singing", "tune")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from auricle.v1 import jobs_pb2
 from services.common import deadlines, telemetry
@@ -13,12 +13,20 @@ from services.jobs.steps import decode, encode, finish, prepare
 from services.jobstore.model import JobRecord, Lease, LeaseLost, Step, Unit
 
 Announce = Callable[[list[Unit], JobRecord], Awaitable[None]]
+Do = Callable[[Parts, JobRecord, Lease, Callable[[list[Unit]], Awaitable[None]]], Awaitable[list[Unit]]]
 # What may go better the next time.
 PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted)
-_STEPS = {Step.PREPARE: prepare.run, Step.ENCODE: encode.run, Step.DECODE: decode.run, Step.FINISH: finish.run}
+# A fault of ours may be a moment's, or the window's: it is tried a few times.
+FAULT_ATTEMPTS = 3
+STEPS: Mapping[Step, Do] = {
+    Step.PREPARE: prepare.run,
+    Step.ENCODE: encode.run,
+    Step.DECODE: decode.run,
+    Step.FINISH: finish.run,
+}
 
 
-async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
+async def work(parts: Parts, unit: Unit, announce: Announce, steps: Mapping[Step, Do] = STEPS) -> None:
     """Do a unit if it is to be done; what became ready is announced."""
     settings = parts.settings
     lease, ready = await parts.units.claim(unit, settings.lease_seconds, settings.max_attempts)
@@ -26,8 +34,10 @@ async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
     if record is None:
         return
     try:
-        if lease is not None:
-            ready = await _done(parts, record, lease, announce)
+        if lease is None:
+            metrics.UNITS.labels(unit.step, "refused").inc()
+        else:
+            ready = await _done(parts, record, lease, announce, steps[unit.step])
     except LeaseLost:
         metrics.UNITS.labels(unit.step, "lost").inc()
         if await parts.store.find(record.id) is None:
@@ -37,7 +47,7 @@ async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
         await announce(ready, record)
 
 
-async def _done(parts: Parts, record: JobRecord, lease: Lease, announce: Announce) -> list[Unit]:
+async def _done(parts: Parts, record: JobRecord, lease: Lease, announce: Announce, do: Do) -> list[Unit]:
     """Do the unit in the time it may take; a failure is written down.
 
     Raises:
@@ -53,7 +63,7 @@ async def _done(parts: Parts, record: JobRecord, lease: Lease, announce: Announc
     try:
         with metrics.UNIT_SECONDS.labels(step).time():
             async with asyncio.timeout(seconds):
-                ready = await _under_lease(parts, lease, _STEPS[step](parts, record, lease, found))
+                ready = await _under_lease(parts, lease, do(parts, record, lease, found))
     except LeaseLost:
         raise
     except Exception as error:
@@ -97,7 +107,7 @@ async def _keep(parts: Parts, lease: Lease) -> None:
 async def _failed(parts: Parts, lease: Lease, error: Exception) -> list[Unit]:
     settings = parts.settings
     known = _known(error)
-    passing = isinstance(known, PASSING) and lease.attempt < settings.max_attempts
+    passing = lease.attempt < _most_attempts(known, settings.max_attempts)
     if isinstance(known, Unavailable):
         parts.models.forget()
     telemetry.logger().warning(
@@ -109,6 +119,12 @@ async def _failed(parts: Parts, lease: Lease, error: Exception) -> list[Unit]:
     longest = min(settings.max_retry_seconds, settings.retry_seconds * 2 ** (lease.attempt - 1))
     wait = max(random.uniform(longest / 2, longest), known.retry_after_seconds or 0) if passing else None
     return await parts.units.fail(lease, as_job_error(known), wait)
+
+
+def _most_attempts(error: AuricleError, max_attempts: int) -> int:
+    if isinstance(error, PASSING):
+        return max_attempts
+    return min(FAULT_ATTEMPTS, max_attempts) if isinstance(error, Internal) else 1
 
 
 def _known(error: Exception) -> AuricleError:

@@ -48,6 +48,8 @@ def celery_app(redis_url: str, *, visibility_timeout_seconds: int = 3600) -> Cel
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
         broker_transport_options={
             "visibility_timeout": visibility_timeout_seconds,
+            "unacked_restore_interval": min(10, visibility_timeout_seconds),
+            "unacked_restore_throttle": 1,
             "priority_steps": PRIORITY_STEPS,
             "queue_order_strategy": "priority",
             "socket_timeout": 5.0,

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from auricle import Answer, Client
 from services.common.errors import AuricleError, FailedPrecondition
+from services.local.demo_job import show_job
 from services.local.platform import HOST, Ports, process_specs
 from services.local.supervisor import Supervisor
 from services.local.up import prepare, refuse_busy_ports
@@ -81,6 +82,7 @@ def main() -> None:
         with Client(f"{HOST}:{config.ports.gateway}") as client:
             for recording, question, truth in QUESTIONS:
                 show(console, recording, question, truth, ask(client, recording, question))
+            show_job(client, console, SAMPLES, HOME / "demo.srt")
     finally:
         on_event("stopping")
         supervisor.stop()

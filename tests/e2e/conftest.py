@@ -22,7 +22,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> 
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-    with running_platform("auricle-mini", tmp_path_factory.mktemp("platform"), **traces) as running:
+    with running_platform("auricle-mini", tmp_path_factory.mktemp("platform"), workers=1, **traces) as running:
         yield running
 
 

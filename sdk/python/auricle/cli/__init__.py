@@ -8,6 +8,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+_GRPC_VARIABLES = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+
 
 def main() -> None:
     """Run the command line; ends the process."""
@@ -19,16 +21,16 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _quiet_grpc() -> Iterator[None]:
-    """Load gRPC so that it logs nothing, unless the user wants it to.
+    """Load gRPC so that it logs nothing and keeps out of forks, unless the user wants it otherwise.
 
-    It would log every attempt to connect that failed; the command says so once. It reads the variable while it is
-    loaded; processes that the command starts should not find it.
+    It would log every attempt to connect that failed; the command says so once. Its fork handlers may hang for ever in
+    a process that `auricle up` starts again. It reads the variables while it is loaded; processes that the command
+    starts should not find them.
     """
-    if "GRPC_VERBOSITY" in os.environ:
-        yield
-        return
-    os.environ["GRPC_VERBOSITY"] = "NONE"
+    ours = {name: value for name, value in _GRPC_VARIABLES.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ["GRPC_VERBOSITY"]
+        for name in ours:
+            del os.environ[name]
