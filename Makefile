@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e check format train-smoke bench protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema check format train-smoke bench protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run ## Start the platform, ask about real recordings, print the answers, stop
 	$(BIN)/python -m services.local.demo
 
-test: $(VENV)/.dev ## Run every test: unit, integration, e2e
+test: $(VENV)/.dev ## Run every test: unit, integration, e2e, deploy
 	$(BIN)/pytest tests --durations=10
 
 test-unit: $(VENV)/.dev ## Run the tests that start no server
@@ -38,6 +38,12 @@ test-integration: $(VENV)/.dev ## Run the tests of one true server at a time
 
 test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 	$(BIN)/pytest tests/e2e
+
+test-deploy: $(VENV)/.dev ## Run the tests of charts, images and manifests
+	$(BIN)/pytest tests/deploy
+
+helm-schema: $(VENV)/.dev ## Write the services' settings into the chart's schema of values
+	$(BIN)/python -m tests.deploy.settings_schema
 
 check: $(VENV)/.dev ## Check format, lint, types and the contract
 	$(BIN)/ruff format --check .
