@@ -36,7 +36,7 @@ async def work(parts: Parts, unit: Unit, announce: Announce) -> None:
     seconds = settings.prepare_timeout_seconds if unit.step is Step.PREPARE else settings.unit_timeout_seconds
     deadlines.set_remaining(seconds)
     try:
-        with metrics.UNIT_SECONDS.labels(unit.step).time():
+        with metrics.UNIT_SECONDS.labels(unit.step).time(), metrics.IN_FLIGHT.labels(unit.step).track_inprogress():
             async with asyncio.timeout(seconds):
                 ready = await _under_lease(parts, lease, _STEPS[unit.step](parts, record, lease, found))
     except LeaseLost:
