@@ -21,7 +21,11 @@ RETRY_POLICY = {
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
-    service_config = {"methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}]}
+    service_config = {
+        # Each call goes to the next of the addresses that the name stands for.
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}],
+    }
     return [
         *channel_limits(max_message_bytes),
         ("grpc.service_config", json.dumps(service_config)),
@@ -33,7 +37,10 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
 
 
 def connect(address: str, *, max_message_bytes: int, tls_ca: Path | None = None) -> grpc.aio.Channel:
-    """Open a channel to a service at `host:port`; with `tls_ca` (PEM) it is encrypted and the server verified."""
+    """Open a channel to a service at `host:port`; with `tls_ca` (PEM) it is encrypted and the server verified.
+
+    Where the name stands for several servers, calls take them in turn, and pass over those that are gone.
+    """
     interceptors = aio_client_interceptors()
     options = _options(max_message_bytes)
     if tls_ca is None:

@@ -50,6 +50,10 @@ def channel_limits(max_message_bytes: int) -> list[tuple[str, Any]]:
     ]
 
 
+# A connection that ends makes its client ask again which servers there are; calls in flight are finished on it first.
+MAX_CONNECTION_AGE_MS = 60_000
+
+
 def _server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
     return [
         *channel_limits(settings.max_message_bytes),
@@ -58,6 +62,7 @@ def _server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
     ]
 
 

@@ -41,14 +41,17 @@ def folder(volume: Path, model: str) -> Path:
 
 
 def find_ready(volume: Path, model: str) -> Ready | None:
-    """What `fill` has made of the model; None while it is not whole, or was made for another release's model.py."""
+    """The model if it is whole and its encoder published by this release, which may stand beside another's."""
     home = folder(volume, model)
     try:
-        ready = Ready(**json.loads((home / READY).read_text()))
-        current = EncoderRepository(home / REPOSITORY).is_current(ready.version)
-    except (FileNotFoundError, ValueError, TypeError):
+        noted = json.loads((home / READY).read_text())
+        fingerprint = str(noted["fingerprint"])
+        version = EncoderRepository(home / REPOSITORY).version_of(fingerprint)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    return ready if current and ready.model == model and (home / CHECKPOINT).is_dir() else None
+    if version is None or noted["model"] != model or not (home / CHECKPOINT).is_dir():
+        return None
+    return Ready(model, fingerprint, version)
 
 
 def wait_ready(volume: Path, model: str, timeout_seconds: float) -> Ready:

@@ -16,6 +16,8 @@ from services.encoder.repository import MODEL_NAME, EncoderRepository
 from services.encoder.settings import EncoderServerSettings
 from services.encoder.triton_command import Listening, triton_command
 
+MAX_CONNECTION_AGE_MS = 60_000
+
 
 def lay_out(ready: Ready, settings: EncoderServerSettings, repository: Path) -> Path:
     """Make Triton's repository of one version, configured by the settings; returns it."""
@@ -30,9 +32,10 @@ def lay_out(ready: Ready, settings: EncoderServerSettings, repository: Path) -> 
 
 def command(settings: EncoderServerSettings, repository: Path) -> list[str]:
     """Triton's command line."""
-    tls: dict[str, object] = {}
+    # As the other services' servers do (services.common.server), so that callers find Tritons that come.
+    further: dict[str, object] = {"grpc-max-connection-age": MAX_CONNECTION_AGE_MS}
     if settings.tls_cert and settings.tls_key:
-        tls = {
+        further |= {
             "grpc-use-ssl": "true",
             "grpc-server-cert": settings.tls_cert,
             "grpc-server-key": settings.tls_key,
@@ -45,7 +48,7 @@ def command(settings: EncoderServerSettings, repository: Path) -> list[str]:
         shared_memory_prefix="auricle-triton-",
         traces_url=settings.traces_url or None,
         gpu_metrics=settings.device == "gpu",
-        further=tls,
+        further=further,
     )
 
 

@@ -31,6 +31,7 @@ _RETRY_SECONDS = 1.0
 _REQUEST_ID_PREFIX = re.compile(r"^\[request id: [^\]]*\] ")
 _CHANNEL_OPTIONS = [
     *channel_limits(MAX_MESSAGE_BYTES),
+    ("grpc.lb_policy_name", "round_robin"),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
