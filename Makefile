@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e test-faults check format train-smoke bench bench-jobs bench-scale protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-jobs bench-scale protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run ## Start the platform, ask about real recordings, print the answers, stop
 	$(BIN)/python -m services.local.demo
 
-test: $(VENV)/.dev ## Run every test: unit, integration, e2e
+test: $(VENV)/.dev ## Run every test: unit, integration, e2e, deploy
 	$(BIN)/pytest tests --durations=10
 
 test-unit: $(VENV)/.dev ## Run the tests that start no server
@@ -41,6 +41,12 @@ test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 
 test-faults: $(VENV)/.dev ## Kill processes at random while 200 jobs are worked on; print what was lost
 	$(BIN)/python -m tests.faults.storm
+
+test-deploy: $(VENV)/.dev ## Run the tests of charts, images and manifests
+	$(BIN)/pytest tests/deploy
+
+helm-schema: $(VENV)/.dev ## Write the services' settings into the chart's schema of values
+	$(BIN)/python -m tests.deploy.settings_schema
 
 check: $(VENV)/.dev ## Check format, lint, types and the contract
 	$(BIN)/ruff format --check .

@@ -32,10 +32,20 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     ]
 
 
-def connect(address: str, *, max_message_bytes: int, tls_ca: Path | None = None) -> grpc.aio.Channel:
-    """Open a channel to a service at `host:port`; with `tls_ca` (PEM) it is encrypted and the server verified."""
+def tls_name_options(tls_name: str | None) -> list[tuple[str, Any]]:
+    """gRPC options for a server whose certificate bears another name than its address; none for None."""
+    return [("grpc.ssl_target_name_override", tls_name)] if tls_name else []
+
+
+def connect(
+    address: str, *, max_message_bytes: int, tls_ca: Path | None = None, tls_name: str | None = None
+) -> grpc.aio.Channel:
+    """Open a channel to a service at `host:port`; with `tls_ca` (PEM) it is encrypted and the server verified.
+
+    Its certificate must bear `tls_name`, or the address's name where that is None.
+    """
     interceptors = aio_client_interceptors()
-    options = _options(max_message_bytes)
+    options = [*_options(max_message_bytes), *tls_name_options(tls_name)]
     if tls_ca is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
     credentials = grpc.ssl_channel_credentials(tls_ca.read_bytes())

@@ -80,9 +80,7 @@ def publish(
 
 def published_version(repository: Path, fingerprint: str) -> int | None:
     """The latest version that this release has published from the checkpoint with this fingerprint, if there is one."""
-    target = EncoderRepository(repository)
-    usable = [v for v in target.versions() if target.is_current(v) and target.fingerprint(v) == fingerprint]
-    return max(usable, default=None)
+    return EncoderRepository(repository).version_of(fingerprint)
 
 
 def _free_version(repository: EncoderRepository, wanted: int | None) -> int:

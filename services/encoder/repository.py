@@ -51,6 +51,11 @@ class EncoderRepository:
         shell = self.directory / str(version) / "model.py"
         return shell.read_bytes() == (TEMPLATE_DIRECTORY / "model.py").read_bytes()
 
+    def version_of(self, fingerprint: str) -> int | None:
+        """The latest version that this release has published from the checkpoint with this fingerprint, if any."""
+        usable = [v for v in self.versions() if self.is_current(v) and self.fingerprint(v) == fingerprint]
+        return max(usable, default=None)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other publishers out; they wait."""

@@ -1,11 +1,12 @@
 """How the encoder is served: what goes into Triton's config.pbtxt beside the model's own dimensions."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import Settings
+from services.common.settings import ENCODER_GRPC_PORT, ENCODER_HTTP_PORT, ENCODER_METRICS_PORT, Settings
 
 
 class EncoderSettings(Settings):
@@ -36,3 +37,19 @@ class EncoderSettings(Settings):
     served_versions: tuple[int, ...] = Field(
         default=(), description="versions to serve; none given serves the latest alone"
     )
+
+
+class EncoderServerSettings(EncoderSettings):
+    """What `services.encoder.serve` reads besides: where Triton finds the model and listens."""
+
+    volume: Path = Field(Path("/models"), description="model volume, see services.encoder.ready")
+    model: str = Field("auricle-mini", min_length=1, description="name of the model on the volume")
+    triton: str = Field("tritonserver", min_length=1, description="the server's program")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    grpc_port: int = Field(ENCODER_GRPC_PORT, ge=1, le=65535, description="port of KServe v2 gRPC")
+    http_port: int = Field(ENCODER_HTTP_PORT, ge=1, le=65535, description="port of health checks over HTTP")
+    metrics_port: int = Field(ENCODER_METRICS_PORT, ge=1, le=65535, description="Prometheus port")
+    drain_seconds: float = Field(20.0, ge=0, description="time that work in flight has after SIGTERM")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; with tls_key turns TLS on for gRPC")
+    tls_key: Path | None = Field(None, description="PEM private key")
+    traces_url: str | None = Field(None, description="OTLP over HTTP address of spans; none are made without it")

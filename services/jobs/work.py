@@ -61,7 +61,7 @@ async def _done(parts: Parts, record: JobRecord, lease: Lease, announce: Announc
         await announce(units, record)
 
     try:
-        with metrics.UNIT_SECONDS.labels(step).time():
+        with metrics.UNIT_SECONDS.labels(step).time(), metrics.IN_FLIGHT.labels(step).track_inprogress():
             async with asyncio.timeout(seconds):
                 ready = await _under_lease(parts, lease, do(parts, record, lease, found))
     except LeaseLost:

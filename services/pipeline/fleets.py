@@ -112,17 +112,18 @@ def fleets_of(settings: FleetSettings, max_message_bytes: int) -> Fleets:
         max_message_bytes: of a message to or from preprocess and decoder.
     """
 
-    def channel(address: str) -> grpc.aio.Channel:
-        return connect(address, max_message_bytes=max_message_bytes, tls_ca=settings.services_ca)
+    def channel(address: str, tls_name: str | None) -> grpc.aio.Channel:
+        ca = settings.services_ca
+        return connect(address, max_message_bytes=max_message_bytes, tls_ca=ca, tls_name=tls_name)
 
-    def preprocess(address: str) -> PreprocessClient:
-        return PreprocessClient(channel(address))
+    def preprocess(address: str, tls_name: str | None) -> PreprocessClient:
+        return PreprocessClient(channel(address, tls_name))
 
-    def encoder(address: str) -> EncoderClient:
-        return EncoderClient(address, tls_ca=settings.services_ca)
+    def encoder(address: str, tls_name: str | None) -> EncoderClient:
+        return EncoderClient(address, tls_ca=settings.services_ca, tls_name=tls_name)
 
-    def decoder(address: str) -> DecoderClient:
-        return DecoderClient(channel(address))
+    def decoder(address: str, tls_name: str | None) -> DecoderClient:
+        return DecoderClient(channel(address, tls_name))
 
     return Fleets(
         PreprocessFleet(Replicas("preprocess", endpoints_of(settings.preprocess_address), preprocess)),

@@ -32,6 +32,7 @@ class KubernetesEndpoints:
 
     def __init__(self, namespace: str, service: str, port: str, api: client.ApiClient | None = None) -> None:
         self.initial: Addresses = frozenset()
+        self.tls_name: str | None = service
         self._namespace = namespace
         self._port = port
         self._selector = f"kubernetes.io/service-name={service}"

@@ -67,7 +67,7 @@ class Replicas(Generic[ClientT]):
     Args:
         service: for metrics and messages.
         endpoints: where they are.
-        connect: makes a client for an address; it connects when first used.
+        connect: makes a client for an address and the name that certificates bear; it connects when first used.
         clock: monotonic seconds; tests bring their own.
     """
 
@@ -75,7 +75,7 @@ class Replicas(Generic[ClientT]):
         self,
         service: str,
         endpoints: Endpoints,
-        connect: Callable[[str], ClientT],
+        connect: Callable[[str, str | None], ClientT],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_join: Callable[[], None] = lambda: None
@@ -248,7 +248,7 @@ class Replicas(Generic[ClientT]):
                 self._retire(member)
         joined = addresses - self._members.keys()
         for address in joined:
-            self._members[address] = Replica(address, self._connect(address))
+            self._members[address] = Replica(address, self._connect(address, self._endpoints.tls_name))
         metrics.REPLICAS.labels(self._service).set(len(self._members))
         if joined:
             self.on_join()

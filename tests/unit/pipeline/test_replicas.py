@@ -60,7 +60,7 @@ class Fleet:
         self.now = 100.0
         self.replicas = Replicas("toy", ListedEndpoints(",".join(addresses)), self._connect, lambda: self.now)
 
-    def _connect(self, address: str) -> Server:
+    def _connect(self, address: str, tls_name: str | None) -> Server:
         return self.servers.setdefault(address, Server(address))
 
     async def describe(self) -> str:
