@@ -34,13 +34,22 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _told_plainly() -> Iterator[None]:
     """Errors that a user can do something about become one line and exit code 1."""
-    from services.qwen2_audio.config import CheckpointError
-
     try:
         yield
-    except (AuricleError, CheckpointError, OSError) as error:
+    except Exception as error:
+        if not _is_for_users(error):
+            raise
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _is_for_users(error: Exception) -> bool:
+    if isinstance(error, AuricleError | OSError):
+        return True
+    # It brings transformers along, for which no command should wait that needs none.
+    from services.qwen2_audio.config import CheckpointError
+
+    return isinstance(error, CheckpointError)
 
 
 def up(
