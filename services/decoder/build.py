@@ -11,6 +11,7 @@ from auricle.v1 import decoder_pb2, decoder_pb2_grpc
 from services.common.server import Service
 from services.decoder.conversation import RequestReader
 from services.decoder.engine import Engine
+from services.decoder.linear import Weights
 from services.decoder.servicer import DecoderServicer, ModelCard
 from services.decoder.settings import DecoderSettings
 from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
@@ -69,6 +70,7 @@ def engine_config(settings: DecoderSettings) -> TorchEngineConfig:
     return TorchEngineConfig(
         device=settings.device,
         dtype=_DTYPES[settings.dtype],
+        weights=Weights(settings.weights),
         threads=settings.threads,
         max_running=settings.max_running,
         max_waiting=settings.max_waiting,

@@ -22,6 +22,7 @@ from services.decoder.core import EngineCore, Outcome
 from services.decoder.detokenizer import Detokenizer, TokenBytes
 from services.decoder.engine import Engine, EngineRequest, TokenEvent
 from services.decoder.kv_cache import BLOCK_TOKENS, KVCache
+from services.decoder.linear import Weights
 from services.decoder.model import Qwen2Model, head_width
 from services.decoder.outlet import Outlet
 from services.decoder.scheduler import Scheduler
@@ -39,7 +40,8 @@ class TorchEngineConfig:
 
     Attributes:
         device: "cpu" or "cuda".
-        dtype: of weights, activations and KV cache.
+        dtype: of activations and KV cache.
+        weights: how the matrices are held.
         threads: CPU threads of a step.
         max_running: requests that decode together.
         max_waiting: further requests that may wait.
@@ -52,6 +54,7 @@ class TorchEngineConfig:
 
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    weights: Weights = Weights.FULL
     threads: int = 2
     max_running: int = 16
     max_waiting: int = 64
@@ -185,7 +188,8 @@ class TorchEngine(Engine):
 
     def _load(self) -> EngineCore:
         config, text = self._config, self._text_config
-        model = Qwen2Model(text, self._checkpoint.text_tensors(), self._context_tokens, config.dtype, config.device)
+        tensors = self._checkpoint.text_tensors()
+        model = Qwen2Model(text, tensors, self._context_tokens, config.dtype, config.device, config.weights)
         cache = KVCache(
             layers=text.num_hidden_layers,
             heads=model.kv_heads,
