@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-jobs bench-scale protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-decode bench-serve bench-jobs bench-scale protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -71,6 +71,14 @@ bench-scale: $(VENV)/.dev ## Measure how encoder and decoder scale apart, on sim
 
 bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
 	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json
+
+bench-decode: $(VENV)/.dev ## Measure decoding against transformers, in every precision of the weights
+	@mkdir -p bench-results
+	$(BIN)/python -m tests.load.bench_decoder --batches 1 4 8 16 --json bench-results/bench_decoder.json
+	$(BIN)/python -m tests.load.bench_decode_weights --json bench-results/bench_decode_weights.json
+
+bench-serve: $(VENV)/.dev ## Measure the whole platform under open and closed loads through the SDK
+	$(BIN)/python -m tests.load.bench_serve --json bench-results/bench_serve.json
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
 $(PROTO_VENV)/.done: requirements-protos.txt

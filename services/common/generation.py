@@ -22,6 +22,9 @@ MAX_TOP_K = 1000
 MAX_REPETITION_PENALTY = 2.0
 MAX_STOP_STRINGS = 8
 MAX_STOP_CHARS = 200
+MAX_AUDIO_CONTRAST = 4.0
+MAX_SCHEMA_BYTES = 2**14
+MAX_REGEX_BYTES = 1000
 # More are not listed: error details travel in trailers, which are small.
 MAX_LISTED_VIOLATIONS = 16
 
@@ -36,6 +39,8 @@ class GenerationParams:
         temperature: 0 decodes greedily.
         top_k: 0 means all tokens.
         seed: None lets every request draw its own.
+        audio_contrast: 0 decodes plainly.
+        json_schema, regex: what the answer must be; one of them at most.
     """
 
     max_output_tokens: int = DEFAULT_OUTPUT_TOKENS
@@ -45,6 +50,9 @@ class GenerationParams:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    audio_contrast: float = 0.0
+    json_schema: str | None = None
+    regex: str | None = None
 
     def with_at_most(self, output_tokens: int) -> "GenerationParams":
         """The same, with no more output tokens than that."""
@@ -91,7 +99,18 @@ def config_violations(config: generation_pb2.GenerationConfig, field: str = "con
         if not 1 <= len(stop) <= MAX_STOP_CHARS:
             problem = f"must have 1 to {MAX_STOP_CHARS} characters, has {len(stop)}"
             found.append(FieldViolation(f"{field}.stop[{index}]", problem))
+    found += [FieldViolation(f"{field}.{name}", problem) for name, problem in _form_problems(config)]
     return found
+
+
+def _form_problems(config: generation_pb2.GenerationConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with the answer's form as such; whether anything satisfies it is for the decoder to say."""
+    for name, limit in (("json_schema", MAX_SCHEMA_BYTES), ("regex", MAX_REGEX_BYTES)):
+        size = len(getattr(config, name).encode())
+        if config.HasField(name) and not 1 <= size <= limit:
+            yield name, f"must have 1 to {limit} bytes, has {size}"
+    if config.HasField("json_schema") and config.HasField("regex"):
+        yield "regex", "cannot go with json_schema"
 
 
 def _scalar_problems(config: generation_pb2.GenerationConfig) -> Iterator[tuple[str, str]]:
@@ -107,6 +126,8 @@ def _scalar_problems(config: generation_pb2.GenerationConfig) -> Iterator[tuple[
         yield "top_k", f"must be 0 to {MAX_TOP_K}, is {params.top_k}"
     if not 1 <= params.repetition_penalty <= MAX_REPETITION_PENALTY:
         yield "repetition_penalty", f"must be 1 to {MAX_REPETITION_PENALTY:g}, is {params.repetition_penalty:g}"
+    if not 0 <= params.audio_contrast <= MAX_AUDIO_CONTRAST:
+        yield "audio_contrast", f"must be 0 to {MAX_AUDIO_CONTRAST:g}, is {params.audio_contrast:g}"
 
 
 def message_violations(messages: Sequence[Any], parts_field: str) -> list[FieldViolation]:

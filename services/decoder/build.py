@@ -11,10 +11,12 @@ from auricle.v1 import decoder_pb2, decoder_pb2_grpc
 from services.common.server import Service
 from services.decoder.conversation import RequestReader
 from services.decoder.engine import Engine
+from services.decoder.grammar import GrammarCompiler
+from services.decoder.linear import Weights
 from services.decoder.servicer import DecoderServicer, ModelCard
 from services.decoder.settings import DecoderSettings
 from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
-from services.qwen2_audio.config import CheckpointError, audio_config
+from services.qwen2_audio.config import CheckpointError, audio_config, text_config
 from services.qwen2_audio.mel import MAX_FRAMES, audio_token_count
 from services.qwen2_audio.prompt import PromptBuilder
 from services.qwen2_audio.resolve import resolve_checkpoint
@@ -36,7 +38,8 @@ def build(settings: DecoderSettings, engine: Engine | None = None) -> Service:
     )
     executor = ThreadPoolExecutor(1, thread_name_prefix="read")
     card = ModelCard(settings.model_name or checkpoint.path.name, "", audio_config(checkpoint.config).num_mel_bins)
-    servicer = DecoderServicer(engine, reader, executor, card)
+    grammars = GrammarCompiler(tokenizer, text_config(checkpoint.config).vocab_size, checkpoint.end_token_ids)
+    servicer = DecoderServicer(engine, reader, executor, grammars, card)
 
     async def start() -> None:
         card.fingerprint, _ = await asyncio.gather(asyncio.to_thread(lambda: checkpoint.fingerprint), engine.start())
@@ -44,6 +47,7 @@ def build(settings: DecoderSettings, engine: Engine | None = None) -> Service:
     async def close() -> None:
         await engine.close()
         executor.shutdown(wait=False)
+        grammars.close()
 
     def register(server: grpc.aio.Server) -> None:
         decoder_pb2_grpc.add_DecoderServiceServicer_to_server(servicer, server)
@@ -69,6 +73,7 @@ def engine_config(settings: DecoderSettings) -> TorchEngineConfig:
     return TorchEngineConfig(
         device=settings.device,
         dtype=_DTYPES[settings.dtype],
+        weights=Weights(settings.weights),
         threads=settings.threads,
         max_running=settings.max_running,
         max_waiting=settings.max_waiting,

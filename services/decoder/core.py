@@ -9,6 +9,7 @@ from torch import Tensor
 from services.common import telemetry
 from services.common.errors import AuricleError, DeadlineExceeded, Internal, InvalidArgument
 from services.decoder import metrics
+from services.decoder.contrast import contrasted
 from services.decoder.engine import TokenEvent
 from services.decoder.kv_cache import BlockTable, KVCache
 from services.decoder.model import Qwen2Model, Span
@@ -65,9 +66,9 @@ class EngineCore:
             outcomes += self._advance(chunks)
         except Exception as error:
             telemetry.logger().error("a decode step failed", sequences=len(chunks), exc_info=error)
-            for chunk in chunks:
-                self.scheduler.remove(chunk.sequence)
-            outcomes += [(chunk.sequence, Internal(f"a decode step failed: {error}")) for chunk in chunks]
+            for sequence in dict.fromkeys(_answering(chunk.sequence) for chunk in chunks):
+                self.scheduler.remove(sequence)
+                outcomes.append((sequence, Internal(f"a decode step failed: {error}")))
         return outcomes
 
     def _advance(self, chunks: list[Chunk]) -> list[Outcome]:
@@ -75,20 +76,28 @@ class EngineCore:
         logits = self._forward(chunks)
         for chunk in chunks:
             self.scheduler.computed(chunk)
+        due, logits = _ready(due, logits)
+        refused = {
+            sequence: error for sequence, row in zip(due, logits, strict=True) if (error := _constrain(sequence, row))
+        }
         token_ids = sample(logits, [sequence.sampler for sequence in due])
-        return [self._accept(sequence, token_id) for sequence, token_id in zip(due, token_ids, strict=True)]
+        chosen = zip(due, token_ids, strict=True)
+        return [self._accept(sequence, token_id, refused.get(sequence)) for sequence, token_id in chosen]
 
-    def _accept(self, sequence: Sequence, token_id: int | None) -> Outcome:
-        sequence.embeddings = None
-        if token_id is None:
+    def _accept(self, sequence: Sequence, token_id: int | None, refused: AuricleError | None) -> Outcome:
+        for lane in sequence.lanes:
+            lane.embeddings = None
+        if refused is not None or token_id is None:
             self.scheduler.remove(sequence)
             message = "the prompt drives the model to values that are not finite"
-            return sequence, InvalidArgument(message, reason="OUTPUT_NOT_FINITE")
+            return sequence, refused or InvalidArgument(message, reason="OUTPUT_NOT_FINITE")
         previous_token_at = sequence.last_token_at
         event = sequence.accept(token_id, self._end_tokens)
         metrics.count_token(sequence, event, previous_token_at)
         if event.finish:
             self.scheduler.remove(sequence)
+        elif sequence.request.grammar is not None:
+            sequence.request.grammar.accept(token_id)
         return sequence, event
 
     def _forward(self, chunks: list[Chunk]) -> Tensor:
@@ -122,3 +131,41 @@ class EngineCore:
             end = span.start + len(span.embeddings)
             embeddings[span.start : end] = torch.tensor(span.embeddings)
         return embeddings
+
+
+def _answering(lane: Sequence) -> Sequence:
+    """The sequence whose answer a lane is for."""
+    return lane.owner or lane
+
+
+def _ready(due: list[Sequence], logits: Tensor) -> tuple[list[Sequence], Tensor]:
+    """Who has all that its next token follows from, and the logits `(sequences, vocabulary)` to choose it by.
+
+    Those of a sequence with a shadow are held until both have been computed.
+    """
+    if all(lane.owner is None and lane.shadow is None for lane in due):
+        return due, logits
+    for lane, row in zip(due, logits, strict=True):
+        lane.logits = row
+    ready = [sequence for sequence in dict.fromkeys(map(_answering, due)) if sequence.is_ready]
+    return ready, torch.stack([_next_logits(sequence) for sequence in ready]) if ready else logits[:0]
+
+
+def _constrain(sequence: Sequence, logits: Tensor) -> AuricleError | None:
+    """Rule out, in place, what the answer's form forbids; the error when there is no saying."""
+    if sequence.request.grammar is None:
+        return None
+    try:
+        logits.masked_fill_(sequence.request.grammar.forbidden(len(logits)).to(logits.device), -torch.inf)
+    except AuricleError as error:
+        return error
+    return None
+
+
+def _next_logits(sequence: Sequence) -> Tensor:
+    heard = sequence.logits
+    assert heard is not None
+    if sequence.shadow is None:
+        return heard
+    assert sequence.shadow.logits is not None
+    return contrasted(heard, sequence.shadow.logits, sequence.request.params.audio_contrast)

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from services.common.generation import GenerationParams
+from services.decoder.grammar import Grammar
 
 
 class FinishReason(Enum):
@@ -60,6 +61,7 @@ class EngineRequest:
         arrival: when the request came, on time.monotonic's clock, in seconds.
         deadline: when its answer is of no more use, on the same clock.
         priority: who goes first.
+        grammar: what the answer must be like, and how far it has come.
     """
 
     token_ids: Sequence[int]
@@ -68,6 +70,7 @@ class EngineRequest:
     arrival: float = 0.0
     deadline: float = float("inf")
     priority: Priority = Priority.INTERACTIVE
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True)

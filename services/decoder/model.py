@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import Qwen2Config
 
 from services.decoder.kv_cache import BlockTable, KVCache
+from services.decoder.linear import Linear, Weights, linear
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,25 @@ class Span:
 @dataclass(frozen=True)
 class _Layer:
     input_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor
-    out: Tensor
+    qkv: Linear
+    out: Linear
     mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Linear
+    down: Linear
 
     @classmethod
-    def take(cls, take: Callable[[str], Tensor], prefix: str) -> "_Layer":
+    def take(cls, take: Callable[[str], Tensor], prefix: str, weights: Weights) -> "_Layer":
         def fused(*names: str) -> Tensor:
             return torch.cat([take(prefix + name) for name in names])
 
+        qkv, bias = (fused(*(f"self_attn.{name}_proj.{kind}" for name in "qkv")) for kind in ("weight", "bias"))
         return cls(
             input_norm=take(f"{prefix}input_layernorm.weight"),
-            qkv=fused(*(f"self_attn.{name}_proj.weight" for name in "qkv")),
-            qkv_bias=fused(*(f"self_attn.{name}_proj.bias" for name in "qkv")),
-            out=take(f"{prefix}self_attn.o_proj.weight"),
+            qkv=linear(qkv, bias, weights=weights),
+            out=linear(take(f"{prefix}self_attn.o_proj.weight"), weights=weights),
             mlp_norm=take(f"{prefix}post_attention_layernorm.weight"),
-            gate_up=fused("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-            down=take(f"{prefix}mlp.down_proj.weight"),
+            gate_up=linear(fused("mlp.gate_proj.weight", "mlp.up_proj.weight"), weights=weights),
+            down=linear(take(f"{prefix}mlp.down_proj.weight"), weights=weights),
         )
 
 
@@ -73,9 +73,11 @@ class Qwen2Model:
         context_tokens: longest sequence.
         dtype: to compute in.
         device: to compute on.
+        precision: of the matrices.
 
     Raises:
-        ValueError: the config asks for something that this forward pass has not.
+        ValueError: the config asks for something that this forward pass has not, or dtype and device do not go with
+            the precision.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Qwen2Model:
         context_tokens: int,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
+        precision: Weights = Weights.FULL,
     ) -> None:
         _check(config)
 
@@ -97,9 +100,10 @@ class Qwen2Model:
         self.kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.head_width = head_width(config)
         self._embedding = take("model.embed_tokens.weight")
-        self._head = take("lm_head.weight")
+        self._head = linear(take("lm_head.weight"), weights=precision)
         self._norm = take("model.norm.weight")
-        self._layers = [_Layer.take(take, f"model.layers.{index}.") for index in range(config.num_hidden_layers)]
+        layers = range(config.num_hidden_layers)
+        self._layers = [_Layer.take(take, f"model.layers.{index}.", precision) for index in layers]
         self._cos, self._sin = _rotary_table(config, context_tokens, dtype, device)
 
     def embed(self, token_ids: Sequence[int]) -> Tensor:
@@ -127,14 +131,14 @@ class Qwen2Model:
             cache.write(index, slots, packed[:, self.heads :])
             seen = [cache.read(index, span.table, span.end) for span in spans]
             attended = self._attend(packed[:, : self.heads], spans, masks, seen)
-            hidden = hidden + functional.linear(attended, layer.out)
+            hidden = hidden + layer.out(attended)
             hidden = hidden + self._mlp(layer, self._rms(hidden, layer.mlp_norm))
         wanted = self._rms(hidden[logit_rows], self._norm)
-        return functional.linear(wanted, self._head).float()
+        return self._head(wanted).float()
 
     def _project(self, layer: _Layer, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Queries, keys and values `(rows, heads + 2 * kv_heads, head_width)`; the first two are rotated."""
-        packed = functional.linear(hidden, layer.qkv, layer.qkv_bias).unflatten(1, (-1, self.head_width))
+        packed = layer.qkv(hidden).unflatten(1, (-1, self.head_width))
         turned = packed[:, : self.heads + self.kv_heads]
         cos, sin = rotation
         turned.copy_(torch.addcmul(turned * cos, turned.roll(self.head_width // 2, -1), sin))
@@ -162,8 +166,8 @@ class Qwen2Model:
         return mask.triu_(span.past + 1).repeat_interleave(self.heads // self.kv_heads, 0)
 
     def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
-        gate, up = functional.linear(hidden, layer.gate_up).chunk(2, -1)
-        return functional.linear(functional.silu(gate) * up, layer.down)
+        gate, up = layer.gate_up(hidden).chunk(2, -1)
+        return layer.down(functional.silu(gate) * up)
 
     def _rms(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(hidden, weight.shape, weight, self.config.rms_norm_eps)

@@ -75,10 +75,9 @@ class Scheduler:
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it is, and free its blocks; nothing happens when it is out already."""
         if sequence in self.running:
-            self.running.remove(sequence)
+            self._stop(sequence)
         elif sequence in self._queue(sequence):
             self._queue(sequence).remove(sequence)
-        self._free(sequence)
 
     def take_expired(self, now: float) -> list[Sequence]:
         """Remove and return the sequences whose deadline has passed."""
@@ -114,9 +113,8 @@ class Scheduler:
             if sequence.table is None or sequence.is_prefilling:
                 continue
             while not self._cache.extend(sequence.table, sequence.cached + 1):
-                junior = self.running[-1]
-                self._preempt(junior)
-                if junior is sequence:
+                self._preempt(self.running[-1])
+                if sequence.table is None:
                     break
 
     def _admit(self) -> None:
@@ -137,20 +135,22 @@ class Scheduler:
         return next((queue[0] for queue in self._queues.values() if queue), None)
 
     def _start(self, sequence: Sequence) -> bool:
-        """Let the first of a queue run, if there is a place and there are blocks."""
-        if len(self.running) >= self._max_running:
+        """Let the first of a queue run with its shadow, if there are places and blocks for both."""
+        if len(self.running) + len(sequence.lanes) > self._max_running:
             return False
-        table = self._table_for(sequence)
-        if table is None:
-            return False
+        for lane in sequence.lanes:
+            lane.table = self._table_for(lane)
+            if lane.table is None:
+                self._free(sequence)
+                return False
+            lane.priority = sequence.priority
         self._queue(sequence).popleft()
-        sequence.table = table
         if not sequence.started_at:
             sequence.started_at = monotonic()
             sequence.found_tokens = sequence.cached
             metrics.count_prefix(sequence.prompt_tokens, sequence.found_tokens)
         place = sum(other.priority <= sequence.priority for other in self.running)
-        self.running.insert(place, sequence)
+        self.running[place:place] = sequence.lanes
         return True
 
     def _table_for(self, sequence: Sequence) -> BlockTable | None:
@@ -174,20 +174,26 @@ class Scheduler:
         sequence.cached = found
         return table
 
-    def _preempt(self, sequence: Sequence) -> None:
+    def _preempt(self, lane: Sequence) -> None:
         metrics.PREEMPTIONS.inc()
-        self.running.remove(sequence)
-        self._free(sequence)
+        sequence = lane.owner or lane
+        self._stop(sequence)
         self._queue(sequence).appendleft(sequence)
 
+    def _stop(self, sequence: Sequence) -> None:
+        for lane in sequence.lanes:
+            self.running.remove(lane)
+        self._free(sequence)
+
     def _free(self, sequence: Sequence) -> None:
-        if sequence.table is not None:
-            self._cache.pool.release(sequence.table.blocks)
-            sequence.table = None
-        sequence.embeddings = None
+        for lane in sequence.lanes:
+            if lane.table is not None:
+                self._cache.pool.release(lane.table.blocks)
+            lane.table = lane.embeddings = lane.logits = None
 
     def _chunks(self) -> Iterator[Chunk]:
-        decoding = [s for s in self.running if not s.is_prefilling]
+        # One that has its logits waits for its shadow, or the shadow for it.
+        decoding = [s for s in self.running if not s.is_prefilling and s.rows_due]
         yield from (Chunk(sequence, 1) for sequence in decoding)
         left, bulk_left = self._step_rows - len(decoding), self._bulk_step_rows
         for sequence in self.running:

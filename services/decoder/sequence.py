@@ -5,6 +5,7 @@ from time import monotonic
 
 from torch import Tensor
 
+from services.decoder.contrast import without_audio
 from services.decoder.detokenizer import Detokenizer
 from services.decoder.engine import EngineRequest, Finish, FinishReason, Priority, TokenEvent
 from services.decoder.kv_cache import BlockTable
@@ -27,6 +28,9 @@ class Sequence:
         embeddings: `(tokens, hidden)`, from the first prefill chunk to the last.
         generated: tokens generated so far.
         found_tokens: tokens of the prompt that the prefix cache had when the request was first admitted.
+        owner: whose shadow this is.
+        shadow: the same request without its audio, for audio-aware decoding; it runs whenever this one does.
+        logits: of the next token, held until the shadow has its own.
         waiting_since: when it joined the queue, on time.monotonic's clock.
     """
 
@@ -41,6 +45,9 @@ class Sequence:
     embeddings: Tensor | None = None
     generated: list[int] = field(default_factory=list)
     found_tokens: int = 0
+    shadow: "Sequence | None" = None
+    owner: "Sequence | None" = None
+    logits: Tensor | None = None
     waiting_since: float = 0.0
     started_at: float = 0.0
     first_token_at: float = 0.0
@@ -49,6 +56,18 @@ class Sequence:
     def __post_init__(self) -> None:
         self.tokens = list(self.request.token_ids)
         self.priority = self.request.priority
+        if self.request.params.audio_contrast and self.request.audio:
+            self.shadow = Sequence(without_audio(self.request), self.text, owner=self)
+
+    @property
+    def lanes(self) -> "list[Sequence]":
+        """What runs together: the sequence, and its shadow if it has one."""
+        return [self] if self.shadow is None else [self, self.shadow]
+
+    @property
+    def is_ready(self) -> bool:
+        """True when every lane has the logits of the next token."""
+        return all(lane.logits is not None for lane in self.lanes)
 
     @property
     def prompt_tokens(self) -> int:
@@ -76,7 +95,9 @@ class Sequence:
         self.first_token_at = self.first_token_at or now
         self.last_token_at = now
         self.generated.append(token_id)
-        self.tokens.append(token_id)
+        for lane in self.lanes:
+            lane.tokens.append(token_id)
+            lane.logits = None
         text = self.text.push(token_id)
         reason = self._finish_reason(token_id, end_tokens)
         if reason is None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -13,6 +13,7 @@ from auricle.v1 import decoder_pb2, decoder_pb2_grpc, generation_pb2
 from services.common import deadlines
 from services.decoder.conversation import RequestReader
 from services.decoder.engine import Engine, Finish, FinishReason
+from services.decoder.grammar import GrammarCompiler
 
 _FINISH_REASONS = {
     FinishReason.STOP: generation_pb2.FINISH_REASON_STOP,
@@ -37,11 +38,15 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         engine: decodes.
         reader: checks requests and lays out prompts.
         executor: where `reader` runs; one thread, because a tokenizer is not shared between threads.
+        grammars: makes the forms that answers must have.
         card: what the checkpoint is.
     """
 
-    def __init__(self, engine: Engine, reader: RequestReader, executor: Executor, card: ModelCard) -> None:
+    def __init__(
+        self, engine: Engine, reader: RequestReader, executor: Executor, grammars: GrammarCompiler, card: ModelCard
+    ) -> None:
         self._engine = engine
+        self._grammars = grammars
         self._reader = reader
         self._executor = executor
         self._card = card
@@ -53,6 +58,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         deadline = arrival + deadlines.remaining_seconds()
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._executor, self._reader.read, request, arrival, deadline)
+        prepared = replace(prepared, grammar=await self._grammars.compile(prepared.params))
         token_ids: list[int] = []
         async with aclosing(self._engine.generate(prepared)) as events:
             async for event in events:

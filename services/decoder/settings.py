@@ -22,6 +22,9 @@ class DecoderSettings(ServerSettings):
     model_name: str | None = Field(None, description="name told to callers; the directory's by default")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
     dtype: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="precision of weights and KV cache")
+    weights: Literal["full", "fp16", "int8"] = Field(
+        "full", description="precision of the matrices; full is dtype's, the others need fp32 on the CPU"
+    )
     threads: int = Field(min(4, os.cpu_count() or 1), ge=1, description="CPU threads of a decode step")
 
     max_running: int = Field(16, ge=1, description="requests that decode together")
@@ -36,4 +39,10 @@ class DecoderSettings(ServerSettings):
     def _step_holds_everybody(self) -> Self:
         if self.step_tokens < self.max_running:
             raise ValueError(f"step_tokens ({self.step_tokens}) must be at least max_running ({self.max_running})")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_go_with_dtype(self) -> Self:
+        if self.weights != "full" and (self.dtype, self.device) != ("fp32", "cpu"):
+            raise ValueError(f"weights in {self.weights} need dtype fp32 and device cpu")
         return self

@@ -16,12 +16,13 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from services.common import telemetry
-from services.common.errors import AuricleError, ResourceExhausted, Unavailable
+from services.common.errors import AuricleError, InvalidArgument, ResourceExhausted, Unavailable
 from services.decoder import metrics
 from services.decoder.core import EngineCore, Outcome
 from services.decoder.detokenizer import Detokenizer, TokenBytes
 from services.decoder.engine import Engine, EngineRequest, TokenEvent
-from services.decoder.kv_cache import BLOCK_TOKENS, KVCache
+from services.decoder.kv_cache import BLOCK_TOKENS, KVCache, blocks_of
+from services.decoder.linear import Weights
 from services.decoder.model import Qwen2Model, head_width
 from services.decoder.outlet import Outlet
 from services.decoder.scheduler import Scheduler
@@ -39,7 +40,8 @@ class TorchEngineConfig:
 
     Attributes:
         device: "cpu" or "cuda".
-        dtype: of weights, activations and KV cache.
+        dtype: of activations and KV cache.
+        weights: how the matrices are held.
         threads: CPU threads of a step.
         max_running: requests that decode together.
         max_waiting: further requests that may wait.
@@ -52,6 +54,7 @@ class TorchEngineConfig:
 
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    weights: Weights = Weights.FULL
     threads: int = 2
     max_running: int = 16
     max_waiting: int = 64
@@ -137,9 +140,23 @@ class TorchEngine(Engine):
                 metadata={"limit": str(limit)},
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
+        self._check_lanes(sequence)
         outlet = self._open[sequence] = Outlet(self._config.max_unread_tokens)
         self._inbox.put(lambda core: core.add(sequence))
         return outlet
+
+    def _check_lanes(self, sequence: Sequence) -> None:
+        """A sequence that decodes twice needs room for both."""
+        blocks = sum(blocks_of(lane.most_tokens) for lane in sequence.lanes)
+        limit = self._config.kv_cache_tokens // BLOCK_TOKENS
+        if blocks > limit or len(sequence.lanes) > self._config.max_running:
+            needed, held = blocks * BLOCK_TOKENS, limit * BLOCK_TOKENS
+            raise InvalidArgument(
+                f"with audio_contrast the conversation is held twice, which takes {needed} tokens and 2 places; this "
+                f"decoder has {held} and {self._config.max_running}",
+                reason="KV_CACHE_TOO_SMALL",
+                metadata={"needed_tokens": str(needed), "kv_cache_tokens": str(held)},
+            )
 
     def _forget(self, sequence: Sequence) -> None:
         """Free the sequence's place, if it still has one."""
@@ -185,7 +202,8 @@ class TorchEngine(Engine):
 
     def _load(self) -> EngineCore:
         config, text = self._config, self._text_config
-        model = Qwen2Model(text, self._checkpoint.text_tensors(), self._context_tokens, config.dtype, config.device)
+        tensors = self._checkpoint.text_tensors()
+        model = Qwen2Model(text, tensors, self._context_tokens, config.dtype, config.device, config.weights)
         cache = KVCache(
             layers=text.num_hidden_layers,
             heads=model.kv_heads,
@@ -204,7 +222,8 @@ class TorchEngine(Engine):
                 self._loop.call_soon_threadsafe(self._deliver, outcomes)
             scheduler, cache = core.scheduler, core.cache
             usage = cache.used_tokens / cache.capacity_tokens
-            metrics.publish_load(len(scheduler.running), len(scheduler.waiting), usage)
+            running = sum(sequence.owner is None for sequence in scheduler.running)
+            metrics.publish_load(running, len(scheduler.waiting), usage)
 
     def _take_commands(self, core: EngineCore) -> bool:
         """Do what arrived since the last step; wait for something when there is nothing to compute. False ends it."""

@@ -1,6 +1,7 @@
 """Over the wire: bad requests get their own errors, limits hold, and the service goes on."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,6 +98,9 @@ async def test_every_bad_request_has_its_own_error_and_the_next_good_one_its_ans
         (decoder_pb2.GenerateRequest(), "INVALID_ARGUMENT", ["messages"]),
         (asking(-1), "INVALID_ARGUMENT", ["config.max_output_tokens"]),
         (asking(top_p=0.0, top_k=-1), "INVALID_ARGUMENT", ["config.top_p", "config.top_k"]),
+        (asking(stop=["x" * 10_000]), "INVALID_ARGUMENT", ["config.stop[0]"]),
+        (asking(json_schema='{"enum": []}'), "GRAMMAR_INVALID", ["config.json_schema"]),
+        (asking(json_schema="x" * 20_000), "INVALID_ARGUMENT", ["config.json_schema"]),
         (hearing(wrong_dtype), "TENSOR_INVALID", ["messages[0].parts[0].audio.windows[0]"]),
         (hearing(wrong_shape), "EMBEDDING_INVALID", ["messages[0].parts[0].audio.windows[0]"]),
         (hearing(not_finite), "EMBEDDING_INVALID", ["messages[0].parts[0].audio.windows[0]"]),
@@ -219,6 +223,14 @@ async def test_a_stop_string_ends_the_answer_before_it(stub: Stub) -> None:
     assert stopped.text == whole.text[: whole.text.index(stop)]
     assert stopped.completion.finish_reason == generation_pb2.FINISH_REASON_STOP_STRING
     assert stopped.completion.output_tokens < 40
+
+
+async def test_an_answer_has_the_form_that_is_asked_for(tmp_path: Path) -> None:
+    asked = [asking(200, regex="[0-9]{3}-(yes|no)", temperature=1.5, seed=seed) for seed in range(3)]
+    async with serving(make_official_checkpoint(tmp_path / "checkpoint")) as stub:
+        answers = await asyncio.gather(*(answer(stub, request) for request in asked))
+    assert all(re.fullmatch("[0-9]{3}-(yes|no)", got.text) for got in answers)
+    assert all(got.completion.finish_reason == generation_pb2.FINISH_REASON_STOP for got in answers)
 
 
 async def test_times_of_an_answer_are_told(stub: Stub) -> None:

@@ -63,6 +63,7 @@ def test_a_recording_alone_is_voice_chat(assistant: Assistant, clip: str) -> Non
 
 def test_several_recordings_a_prompt_and_every_option_arrive(assistant: Assistant, clip: str) -> None:
     options = "--max-output-tokens 9 --temperature 0.5 --top-p 0.9 --top-k 4 --repetition-penalty 1.5 --seed 3"
+    options += " --audio-contrast 0.5 --regex [a-z]+"
     command = ["ask", clip, "audios/a1", "-", "--prompt", "Compare.", "--system", "Be brief.", "--no-stream"]
     result = run(*command, *options.split(), "--stop", "a", "--stop", "b", stdin=b"fLaC")
     assert (result.exit_code, result.stdout) == (0, "Hello, wörld.\n")
@@ -73,8 +74,23 @@ def test_several_recordings_a_prompt_and_every_option_arrive(assistant: Assistan
     assert (file.audio.data, upload.audio.name, stdin.audio.data) == (b"RIFF", "audios/a1", b"fLaC")
     assert prompt.text == "Compare."
     assert request.config == generation_pb2.GenerationConfig(
-        max_output_tokens=9, temperature=0.5, top_p=0.9, top_k=4, repetition_penalty=1.5, seed=3, stop=["a", "b"]
+        max_output_tokens=9,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=4,
+        repetition_penalty=1.5,
+        seed=3,
+        stop=["a", "b"],
+        audio_contrast=0.5,
+        regex="[a-z]+",
     )
+
+
+def test_a_schema_is_read_from_a_file(assistant: Assistant, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "integer"}')
+    assert run("ask", "-p", "How many?", "--json-schema", str(schema)).exit_code == 0
+    assert assistant.requests[0].chat.config.json_schema == '{"type": "integer"}'
 
 
 def test_absent_options_are_left_to_the_server(assistant: Assistant, clip: str) -> None:

@@ -1,5 +1,6 @@
 """Conversations in the shape that transformers uses, and generation options, turned into requests."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, get_type_hints
 
@@ -31,6 +32,9 @@ class Generation(TypedDict, total=False):
         repetition_penalty: 1 to 2, against tokens already seen.
         seed: makes sampling repeatable.
         stop: generation ends before this string, or any of these strings.
+        audio_contrast: 0 to 4, how far the answer leans towards what the audio adds, against invented sounds.
+        json_schema: the answer is JSON of this schema: a dict, or its JSON.
+        regex: the whole answer matches this regular expression.
     """
 
     max_output_tokens: int | None
@@ -40,6 +44,9 @@ class Generation(TypedDict, total=False):
     repetition_penalty: float | None
     seed: int | None
     stop: str | Sequence[str] | None
+    audio_contrast: float | None
+    json_schema: str | Mapping[str, Any] | None
+    regex: str | None
 
 
 def chat_request(conversation: Conversation, generation: Mapping[str, Any]) -> assistant_pb2.ChatRequest:
@@ -129,6 +136,8 @@ def generation_config(generation: Mapping[str, Any]) -> generation_pb2.Generatio
         try:
             if name == "stop":
                 config.stop.extend([value] if isinstance(value, str) else value)
+            elif name == "json_schema" and not isinstance(value, str):
+                config.json_schema = json.dumps(value)
             else:
                 setattr(config, name, value)
         except (ValueError, TypeError) as error:

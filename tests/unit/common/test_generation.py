@@ -42,6 +42,8 @@ def test_unset_fields_take_the_defaults_and_set_ones_stay() -> None:
         "top_k": 3,
         "repetition_penalty": 1.5,
         "seed": 0,
+        "audio_contrast": 0.5,
+        "json_schema": "{}",
     }
     assert params_of(generation_pb2.GenerationConfig(**given, stop=["a", "b"])) == GenerationParams(
         **given, stop=("a", "b")
@@ -65,6 +67,9 @@ def test_unset_fields_take_the_defaults_and_set_ones_stay() -> None:
         ("repetition_penalty", 0.99),
         ("repetition_penalty", 2.01),
         ("repetition_penalty", math.inf),
+        ("audio_contrast", -0.1),
+        ("audio_contrast", 4.1),
+        ("audio_contrast", math.nan),
     ],
 )
 def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
@@ -84,6 +89,9 @@ def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
         {"repetition_penalty": 2.0},
         {"seed": 2**64 - 1},
         {"stop": ["x" * 200] * 8},
+        {"audio_contrast": 4.0},
+        {"json_schema": "x" * 16384},
+        {"regex": "x" * 1000},
     ],
 )
 def test_the_ends_of_the_ranges_are_allowed(config: dict[str, Any]) -> None:
@@ -95,6 +103,21 @@ def test_stop_strings_are_few_and_neither_empty_nor_long() -> None:
     fields = [v.field for v in config_violations(generation_pb2.GenerationConfig(stop=stop))]
     assert fields == ["config.stop[0]", "config.stop[2]"]
     assert [v.field for v in config_violations(generation_pb2.GenerationConfig(stop=["x"] * 9))] == ["config.stop"]
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"json_schema": ""}, "config.json_schema"),
+        ({"json_schema": "x" * 16385}, "config.json_schema"),
+        ({"regex": ""}, "config.regex"),
+        ({"regex": "é" * 501}, "config.regex"),
+        ({"regex": "a", "json_schema": "{}"}, "config.regex"),
+    ],
+)
+def test_the_form_of_an_answer_is_one_and_not_large(config: dict[str, Any], field: str) -> None:
+    (violation,) = config_violations(generation_pb2.GenerationConfig(**config))
+    assert violation.field == field
 
 
 def test_all_mistakes_of_a_request_come_in_one_error() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from services.decoder.kv_cache import BlockTable, KVCache, blocks_of
+from services.decoder.linear import Weights
 from services.decoder.model import Qwen2Model, Span
 from services.qwen2_audio.config import text_config
 from services.qwen2_audio.weights import Checkpoint
@@ -104,16 +105,26 @@ def test_only_wanted_rows_have_logits(model: Qwen2Model, make_cache: MakeCache) 
     assert forward(model, prompt(5, 6), [Span(5, 0, table_of(cache, 5))], [], cache).shape == (0, 512)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_stays_near(
-    checkpoint: Checkpoint, make_cache: MakeCache, reference: Qwen2ForCausalLM, dtype: torch.dtype
+@pytest.mark.parametrize(
+    ("dtype", "weights"),
+    [
+        (torch.bfloat16, Weights.FULL),
+        (torch.float16, Weights.FULL),
+        (torch.float32, Weights.FP16),
+        (torch.float32, Weights.INT8),
+    ],
+)
+def test_lower_precision_stays_near(
+    checkpoint: Checkpoint, make_cache: MakeCache, reference: Qwen2ForCausalLM, dtype: torch.dtype, weights: Weights
 ) -> None:
-    half = Qwen2Model(text_config(checkpoint.config), checkpoint.text_tensors(), CONTEXT_TOKENS, dtype)
+    config = text_config(checkpoint.config)
+    lower = Qwen2Model(config, checkpoint.text_tensors(), CONTEXT_TOKENS, dtype, precision=weights)
     cache = make_cache(dtype=dtype)
     tokens = prompt(20, 7)
-    logits = forward(half, tokens, [Span(20, 0, table_of(cache, 20))], [19], cache)[0]
+    logits = forward(lower, tokens, [Span(20, 0, table_of(cache, 20))], [19], cache)[0]
     expected = last_logits(reference, tokens)
     assert logits.dtype == torch.float32
+    assert not torch.allclose(logits, expected, atol=TOLERANCE / 10)
     assert torch.corrcoef(torch.stack([logits, expected]))[0, 1] > 0.99
 
 

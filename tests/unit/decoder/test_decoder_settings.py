@@ -3,6 +3,8 @@
 import pytest
 
 from services.common.settings import load
+from services.decoder.build import engine_config
+from services.decoder.linear import Weights
 from services.decoder.settings import DecoderSettings
 
 pytestmark = pytest.mark.unit
@@ -28,3 +30,14 @@ def test_a_step_holds_every_running_request(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AURICLE_DECODER_STEP_TOKENS", "32")
     with pytest.raises(SystemExit):
         load(DecoderSettings)
+
+
+def test_rounded_weights_are_for_fp32_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AURICLE_DECODER_WEIGHTS", "int8")
+    assert engine_config(load(DecoderSettings)).weights is Weights.INT8
+    monkeypatch.setenv("AURICLE_DECODER_DTYPE", "bf16")
+    with pytest.raises(SystemExit):
+        load(DecoderSettings)
+    assert "dtype fp32" in capsys.readouterr().err

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from services.common.errors import AuricleError, DeadlineExceeded, ResourceExhausted, Unavailable
+from services.common.errors import AuricleError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 from services.common.generation import GenerationParams
-from services.decoder.engine import EngineRequest, FinishReason
+from services.decoder.engine import AudioSpan, EngineRequest, FinishReason
 from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
 from services.qwen2_audio.config import CheckpointError
 from services.qwen2_audio.weights import Checkpoint
@@ -174,3 +176,40 @@ async def test_an_engine_that_cannot_load_says_why(checkpoint: Checkpoint, make_
         (checkpoint.path / "gone").rename(checkpoint.path / "model-00003-of-00003.safetensors")
     with pytest.raises(AuricleError):
         await tokens_of(engine, request())
+
+
+async def test_what_is_decoded_twice_needs_room_for_both(make_engine: MakeEngine) -> None:
+    engine = make_engine(kv_cache_tokens=160)
+    await engine.start()
+    audio = [AudioSpan(1, np.ones((20, 64), "f4"))]
+    asked = replace(request(60, audio_contrast=1.0), token_ids=list(range(30)), audio=audio)
+    with pytest.raises(InvalidArgument) as raised:
+        await tokens_of(engine, asked)
+    assert raised.value.reason == "KV_CACHE_TOO_SMALL"
+    assert raised.value.metadata == {"needed_tokens": "176", "kv_cache_tokens": "160"}
+    params = replace(asked.params, max_output_tokens=40)
+    assert len(await tokens_of(engine, replace(asked, params=params))) == 40
+    assert metric("num_requests_running") <= 1
+
+
+async def test_one_place_is_not_enough_to_decode_twice(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=1)
+    await engine.start()
+    asked = replace(request(5, audio_contrast=1.0), audio=[AudioSpan(1, np.ones((1, 64), "f4"))])
+    with pytest.raises(InvalidArgument):
+        await tokens_of(engine, asked)
+
+
+async def test_thousands_of_cancels_leave_nothing_behind(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_running=4, max_waiting=60)
+    await engine.start()
+    for _ in range(40):
+        readers = [asyncio.create_task(tokens_of(engine, request(LONG))) for _ in range(50)]
+        await asyncio.sleep(0)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+    assert not engine._open
+    assert len(await tokens_of(engine, request(3))) == 3
+    await until(lambda: metric("num_requests_running") + metric("num_requests_waiting") == 0)
+    assert metric("kv_cache_usage_perc") == 0

@@ -117,9 +117,16 @@ def test_every_generation_option_arrives() -> None:
         "repetition_penalty": 1.5,
         "seed": 2**63,
         "stop": ["a", "b"],
+        "audio_contrast": 0.5,
+        "json_schema": '{"type": "integer"}',
+        "regex": "[0-9]+",
     }
     config = chat_request("x", options).config
     assert MessageToDict(config, preserving_proto_field_name=True) == {**options, "seed": str(2**63)}
+
+
+def test_a_schema_may_be_a_dict() -> None:
+    assert chat_request("x", {"json_schema": {"type": "integer"}}).config.json_schema == '{"type": "integer"}'
 
 
 def test_the_options_are_those_of_the_contract() -> None:
@@ -142,6 +149,7 @@ def test_one_stop_string_is_not_its_letters() -> None:
         ({"top_k": "many"}, TypeError, "top_k: "),
         ({"stop": [1]}, TypeError, "stop: "),
         ({"seed": -1}, ValueError, "seed: "),
+        ({"json_schema": {"type": object}}, TypeError, "json_schema: "),
         ({"max_output_tokens": 2**40}, ValueError, "max_output_tokens: "),
     ],
 )

@@ -48,6 +48,13 @@ def ask(
     repetition_penalty: Annotated[float | None, typer.Option(help="1 to 2, against repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
+    audio_contrast: Annotated[
+        float | None, typer.Option(help="0 to 4: lean towards what the audio adds, against invented sounds.")
+    ] = None,
+    json_schema: Annotated[
+        typer.FileText | None, typer.Option(help="Answer in JSON of the schema in this file.")
+    ] = None,
+    regex: Annotated[str | None, typer.Option(help="Answer with a match of this regular expression.")] = None,
 ) -> None:
     """Ask about recordings, or talk to the model.
 
@@ -75,6 +82,9 @@ def ask(
         "repetition_penalty": repetition_penalty,
         "seed": seed,
         "stop": stop,
+        "audio_contrast": audio_contrast,
+        "json_schema": None if json_schema is None else json_schema.read(),
+        "regex": regex,
     }
     with session(context) as client:
         conversation = _conversation(files or [], prompt, system)
