@@ -68,7 +68,7 @@ def endpoints_of(target: str) -> Endpoints:
 class ListedEndpoints:
     """Addresses that never change."""
 
-    tls_name = None
+    tls_name: str | None = None
 
     def __init__(self, target: str) -> None:
         addresses = [address.strip() for address in target.split(",")]

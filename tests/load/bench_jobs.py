@@ -25,18 +25,16 @@ import psutil
 from auricle import Client
 from auricle.v1 import audio_pb2, generation_pb2, preprocess_pb2
 from services.common import tensors
-from services.common.channels import connect
 from services.jobs.settings import WorkerSettings
 from services.jobs.tasks import TRANSCRIBE
 from services.local.demo_job import RATE_HZ, recording
 from services.local.platform import HOST
 from services.pipeline.asking import Asker, is_silent
 from services.pipeline.conversation import AudioInput, chunked
-from services.pipeline.decoder_client import DecoderClient
-from services.pipeline.encoder_client import EncoderClient
+from services.pipeline.fleets import fleets_of
 from services.pipeline.hearing import Listener
 from services.pipeline.model_watch import ModelWatch
-from services.pipeline.preprocess_client import PreprocessClient
+from services.pipeline.settings import FleetSettings
 from services.pipeline.timing import RequestClock
 from tests.platform import RunningPlatform, running_platform
 
@@ -129,14 +127,15 @@ def run_job(platform: RunningPlatform, sound: np.ndarray) -> tuple[float, int, f
 async def run_directly(platform: RunningPlatform, sound: np.ndarray, at_once: int) -> float:
     """Seconds of the same work without jobs."""
     ports = platform.config.ports
-    channels = [
-        connect(f"{HOST}:{port}", max_message_bytes=MAX_MESSAGE_BYTES) for port in (ports.preprocess, ports.decoder)
-    ]
-    preprocess, decoder = PreprocessClient(channels[0]), DecoderClient(channels[1])
-    encoder = EncoderClient(f"{HOST}:{ports.encoder_grpc}")
-    model = await ModelWatch(encoder, decoder).current()
-    listener, free = Listener(preprocess, encoder, None), asyncio.Semaphore(at_once)
-    asker = Asker(decoder, generation_pb2.GenerationConfig(max_output_tokens=MAX_OUTPUT_TOKENS), is_bulk=True)
+    addresses = FleetSettings(
+        preprocess_address=f"{HOST}:{ports.preprocess}",
+        encoder_address=f"{HOST}:{ports.encoder_grpc}",
+        decoder_address=f"{HOST}:{ports.decoder}",
+    )
+    fleets = fleets_of(addresses, MAX_MESSAGE_BYTES)
+    model = await ModelWatch(fleets.encoder, fleets.decoder).current()
+    listener, free = Listener(fleets.preprocess, fleets.encoder, None), asyncio.Semaphore(at_once)
+    asker = Asker(fleets.decoder, generation_pb2.GenerationConfig(max_output_tokens=MAX_OUTPUT_TOKENS), is_bulk=True)
     raw_pcm = audio_pb2.RawPcm(sample_rate_hz=RATE_HZ, channels=1, sample_format=audio_pb2.SAMPLE_FORMAT_S16LE)
 
     def chunks() -> AsyncIterator[bytes]:
@@ -151,14 +150,12 @@ async def run_directly(platform: RunningPlatform, sound: np.ndarray, at_once: in
     started = time.perf_counter()
     config = preprocess_pb2.PreprocessConfig(mel_bins=model.mel_bins, raw_pcm=raw_pcm)
     async with asyncio.TaskGroup() as group:
-        async with aclosing(preprocess.windows(AudioInput("audio", chunks, raw_pcm), config)) as responses:
+        async with aclosing(fleets.preprocess.windows(AudioInput("audio", chunks, raw_pcm), config)) as responses:
             async for response in responses:
                 if response.HasField("window"):
                     group.create_task(answer(response.window))
     seconds = time.perf_counter() - started
-    await encoder.close()
-    for channel in channels:
-        await channel.close()
+    await fleets.close()
     return seconds
 
 
