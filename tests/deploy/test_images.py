@@ -71,10 +71,12 @@ def test_there_is_an_image_for_everything_that_chart_and_compose_run() -> None:
 
 def test_gateway_and_worker_carry_no_torch() -> None:
     for name in ("gateway", "worker"):
-        assert "COPY --from=base-packages /opt/venv /opt/venv" in stages(PYTHON)[name]
+        assert "COPY --from=caller-packages /opt/venv /opt/venv" in stages(PYTHON)[name]
     assert "'.[" not in stages(PYTHON)["base-packages"]
+    assert re.findall(r"'\.\[(.*)\]'", stages(PYTHON)["caller-packages"]) == ["cluster"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert not {"torch", "transformers"} & set(project["dependencies"])
+    installed = {*project["dependencies"], *project["optional-dependencies"]["cluster"]}
+    assert not {"torch", "transformers"} & installed
 
 
 @pytest.mark.parametrize(("target", "extra"), [("preprocess", "preprocess"), ("decoder", "model"), ("model", "model")])
