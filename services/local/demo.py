@@ -16,23 +16,20 @@ from services.local.up import prepare, refuse_busy_ports
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "docs" / "samples"
 HOME = ROOT / ".auricle" / "demo"
-TRANSCRIBE = "Transcribe the speech."
-# (recording, question, what stands in the recording)
+# (recording, question typed beside it, what stands in the recording)
 QUESTIONS = (
-    ("sentence.wav", TRANSCRIBE, "The children walked to the river in the morning."),
-    ("question.flac", TRANSCRIBE, "What is the capital of France?"),
-    ("sentence.wav", TRANSCRIBE, "The same again: its embeddings come from the cache."),
+    ("question.flac", "", "a spoken question, nothing typed: What is the capital of France?"),
+    ("sound.mp3", "What sound is this?", "a church bell, three strokes"),
+    ("sound.mp3", "Do you hear a bell?", "the same again: its embeddings come from the cache"),
 )
-NOTE = (
-    "auricle-mini has provisional weights: it transcribes short English sentences of common words and makes mistakes; "
-    "it does not know sounds or music yet."
-)
+NOTE = "auricle-mini is small and often wrong; docs/model-card.md says how often, task by task."
 
 
 def ask(client: Client, recording: str, question: str) -> Answer:
     """One question about one sample recording."""
-    content = [{"type": "audio", "audio": SAMPLES / recording}, {"type": "text", "text": question}]
-    return client.chat([{"role": "user", "content": content}])
+    audio = {"type": "audio", "audio": SAMPLES / recording}
+    typed = [{"type": "text", "text": question}] if question else []
+    return client.chat([{"role": "user", "content": [audio, *typed]}])
 
 
 def show(console: Console, recording: str, question: str, truth: str, answer: Answer) -> None:

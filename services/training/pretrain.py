@@ -37,7 +37,8 @@ def pretrain(recipe: Recipe, folder: Path) -> None:
         total, metrics = torch.zeros(()), {}
         if losses.alignment:
             timed = [example for example in examples if example.words]
-            aligned, metrics["frame_accuracy"] = _align(model.encoder, aligner, collator, timed, number)
+            settled = number >= losses.settle_steps
+            aligned, metrics["frame_accuracy"] = _align(model.encoder, aligner, collator, timed, number, settled)
             total = total + losses.alignment * aligned
         if losses.language_model:
             predicted = model(collator.batch(examples, number))
@@ -58,11 +59,17 @@ def _make_aligner(mixture: Mixture, collator: Collator, embeddings: Tensor) -> F
 
 
 def _align(
-    encoder: torch.nn.Module, aligner: FrameAligner, collator: Collator, examples: list[Example], step: int
+    encoder: torch.nn.Module,
+    aligner: FrameAligner,
+    collator: Collator,
+    examples: list[Example],
+    step: int,
+    settled: bool,
 ) -> tuple[Tensor, float]:
     heard = [collator.hear(example, step)[0] for example in examples]
     features = [torch.from_numpy(clip.mel.features) for clip in heard]
-    embeddings = encoder(features, [clip.mel.num_frames for clip in heard])
+    with torch.set_grad_enabled(settled):
+        embeddings = encoder(features, [clip.mel.num_frames for clip in heard])
     targets = [
         frame_targets(_timed_places(example, clip, aligner, collator), len(embedded))
         for example, clip, embedded in zip(examples, heard, embeddings, strict=True)

@@ -53,9 +53,14 @@ class Rates:
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of the losses; ``beta`` is that of DPO."""
+    """Weights of the losses; ``beta`` is that of DPO.
+
+    ``settle_steps`` are the first ones of an alignment, in which the aligner learns alone: it starts from nothing, and
+    would pull a trained tower with it.
+    """
 
     alignment: float = 0.0
+    settle_steps: int = 0
     language_model: float = 0.0
     beta: float = 0.1
 

@@ -18,10 +18,10 @@ import numpy as np
 from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.base_mini import write_base
 from services.training.curve import read_curve
-from services.training.data.clips import at_peak, write_clip
+from services.training.data.clips import at_peak, heard_as, write_clip
 from services.training.data.formulas import FORMULAS
 from services.training.data.prompts import SOUND
-from services.training.data.sounds import FORMULA_LICENSE, answer, sound_word
+from services.training.data.sounds import FORMULA_LICENSE, answer
 from services.training.export import export
 from services.training.merge import write_merged
 from services.training.recipe import read_recipe
@@ -118,7 +118,7 @@ def _write_sounds(folder: Path) -> Path:
                     audio=[write_clip(clip, folder, f"{name}-{number}.wav")],
                     messages=[user_turn(SOUND[0], 1), assistant_turn(answer(name))],
                     rejected=answer(SOUNDS[(place + 1) % len(SOUNDS)]),
-                    words=sound_word(name, clip),
+                    words=heard_as(name, clip),
                     choices=list(SOUNDS),
                 )
             )

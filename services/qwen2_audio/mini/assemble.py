@@ -12,8 +12,8 @@ DEFAULT_CACHE = Path("~/.cache/auricle/models")
 def assemble(cache_dir: Path | None = None, manifest: Manifest | None = None) -> Path:
     """The directory of the assembled checkpoint: made on the first call, found on later ones.
 
-    The model is provisional: it transcribes short English sentences of common words. Weights are stored in half
-    precision, to be computed with in single.
+    What the model can do stands in ``docs/model-card.md``. Weights are stored in half precision, to be computed with
+    in single.
 
     Args:
         cache_dir: where assembled models are kept; ``~/.cache/auricle/models`` by default.

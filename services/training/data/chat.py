@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     print(write_manifest(options.out / "chat.jsonl", _answered(load_local_model(options.base))), "examples")
 
 

@@ -32,3 +32,10 @@ def write_clip(samples: Samples, root: Path, name: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16")
     return name
+
+
+def heard_as(name: str, clip: Samples) -> list[tuple[str, float, float]]:
+    """What a clip is as a word lasting as long as it is heard, for alignment, said again every 0.6 s."""
+    seconds = len(clip) / SAMPLE_RATE_HZ
+    starts = np.arange(0.0, max(0.1, seconds - 0.3), 0.6)
+    return [(name, round(float(s), 3), round(min(float(s) + 0.6, seconds), 3)) for s in starts]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
-from services.training.data.clips import at_peak, write_clip
+from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.midi import LICENSE, Note, Piece, render
 from services.training.data.prompts import INSTRUMENT, MODE, TEMPO, wording
 
@@ -141,11 +141,10 @@ def _examples(out: Path) -> Iterator[Example]:
         pieces = [compose(wanted) for wanted in batch]
         for wanted, piece, clip in zip(batch, pieces, render(pieces), strict=True):
             name = f"{wanted.task}-{wanted.answer.replace(' ', '_')}-{wanted.split}-{wanted.number:03d}"
-            audio = write_clip(at_peak(clip, 0.6), out, f"music/{name}.wav")
-            yield _example(wanted, f"preset {piece.preset}", name, audio)
+            yield _example(wanted, f"preset {piece.preset}", name, at_peak(clip, 0.6), out)
 
 
-def _example(wanted: Wanted, source: str, name: str, audio: str) -> Example:
+def _example(wanted: Wanted, source: str, name: str, clip: Samples, out: Path) -> Example:
     prompts = PROMPTS[wanted.task]
     prompt = wording(prompts, random.Random(name)) if wanted.split == "train" else prompts[0]
     return Example(
@@ -154,8 +153,9 @@ def _example(wanted: Wanted, source: str, name: str, audio: str) -> Example:
         split=wanted.split,
         license=LICENSE,
         source=source,
-        audio=[audio],
+        audio=[write_clip(clip, out, f"music/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(f"{wanted.answer.capitalize()}.")],
+        words=heard_as(wanted.answer, clip),
         choices=list(CHOICES[wanted.task]),
     )
 

@@ -18,7 +18,7 @@ import soundfile
 
 from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.qwen2_audio.mel import SAMPLE_RATE_HZ
-from services.training.data.clips import Samples, at_peak, to_model_rate, write_clip
+from services.training.data.clips import Samples, at_peak, heard_as, to_model_rate, write_clip
 from services.training.data.formulas import FORMULAS
 from services.training.data.prompts import SOUND, wording
 
@@ -91,13 +91,6 @@ def make_sound(name: str, split: str, chance: random.Random) -> tuple[Samples, s
     return at_peak(_cut(varied, chance), 0.6), "recording" if several else "cut"
 
 
-def sound_word(name: str, clip: Samples) -> list[tuple[str, float, float]]:
-    """The class as a word lasting as long as it is heard, for alignment, said again every 0.6 s."""
-    seconds = len(clip) / SAMPLE_RATE_HZ
-    starts = np.arange(0.0, max(0.1, seconds - 0.3), 0.6)
-    return [(name, round(float(s), 3), round(min(float(s) + 0.6, seconds), 3)) for s in starts]
-
-
 def _cuts() -> Iterator[Cut]:
     for name in CLASSES:
         yield from (Cut(name, "train", number) for number in range(TRAIN_CLIPS))
@@ -117,7 +110,7 @@ def _example(cut: Cut, out: Path) -> Example:
         source=held_out_by,
         audio=[write_clip(clip, out, f"sounds/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(answer(cut.name))],
-        words=sound_word(cut.name, clip),
+        words=heard_as(cut.name, clip),
         choices=list(CLASSES),
     )
 

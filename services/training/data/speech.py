@@ -1,6 +1,6 @@
 """Transcription: WordNet's example sentences spoken by flite, each word with its time.
 
-    python -m services.training.data.speech --out FOLDER [--renderings 2]
+    python -m services.training.data.speech --out FOLDER [--sentences 3000] [--renderings 2]
 
 Held out by sentence (``test``), among the held-out sentences by voice (``test_voice``: festival's ked, a diphone voice
 nothing else uses), and by length (``test_long``: ten words, which no training sentence has). In training, voices are
@@ -38,19 +38,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--renderings", type=int, default=2, help="voices per training sentence")
+    parser.add_argument("--sentences", type=int, help="short sentences, evenly taken; all by default")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    jobs = list(_jobs(options.out, options.renderings))
+    jobs = list(_jobs(options.out, options.sentences, options.renderings))
     with multiprocessing.Pool(2) as pool:
         made = pool.imap(_render, jobs, chunksize=32)
         print(write_manifest(options.out / "speech.jsonl", made), "clips")
 
 
-def _jobs(out: Path, renderings: int) -> Iterator[Job]:
+def _jobs(out: Path, count: int | None, renderings: int) -> Iterator[Job]:
     longer = sentences.read_sentences(LONG_WORDS, LONG_WORDS)
     for index, text in enumerate(longer[:: max(1, len(longer) // LONG_SENTENCES)]):
         yield out, text, flite.VOICES[index % len(flite.VOICES)], 0
-    for index, text in enumerate(sentences.read_sentences()):
+    short = sentences.read_sentences()
+    for index, text in enumerate(short[:: max(1, len(short) // (count or len(short)))]):
         if sentences.is_held_out(text):
             yield out, text, flite.VOICES[index % len(flite.VOICES)], 0
             yield out, text, UNSEEN_VOICE, 0

@@ -16,7 +16,7 @@ import numpy as np
 
 from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.qwen2_audio.mel import SAMPLE_RATE_HZ
-from services.training.data.clips import Samples, at_peak, write_clip
+from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.phrases import LANGUAGES
 from services.training.data.prompts import GENDER, LANGUAGE, SPEAKERS, wording
 from services.training.data.speakers import Voice, voices
@@ -99,6 +99,8 @@ def _example(task: str, answer: str, number: int, training: bool, out: Path) -> 
         source=", ".join(voice.name for voice in made.heard),
         audio=[write_clip(made.clip, out, f"voices/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(f"{answer.capitalize()}.")],
+        # Frames of English are aligned to its words, by other data; foreign speech is heard as its language.
+        words=heard_as(answer, made.clip) if task == "language" and answer != "English" else [],
         choices=list(CHOICES[task]),
     )
 

@@ -53,8 +53,9 @@ def test_adapters_are_merged_into_the_decoder(mini: Case) -> None:
         assert (levels - levels.round()).abs().mean() < 0.003
 
 
-def test_it_is_marked_provisional(mini: Case) -> None:
-    assert json.loads((mini.path / "auricle.json").read_text())["provisional"] is True
+def test_it_says_whether_its_weights_are_provisional(mini: Case) -> None:
+    written = json.loads((mini.path / "auricle.json").read_text())
+    assert written["provisional"] is json.loads(MANIFEST_FILE.read_text())["provisional"] is False
 
 
 def test_a_second_call_needs_no_input_again(mini: Case, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from services.training.dpo import dpo
 from services.training.export import export
 from services.training.loop import StepResult, train
 from services.training.merge import ExportError
+from services.training.pretrain import pretrain
 from services.training.recipe import Recipe, RecipeError, read_recipe
 from services.training.setup import set_up, trained_groups
 from services.training.sft import sft
@@ -77,6 +79,21 @@ def test_a_stage_that_did_not_learn_is_told() -> None:
     assert not StageReport("dpo", "margin", 0.0, 0.3, 1.0).learned
     assert "NOT LEARNED" in str(StageReport("dpo", "margin", 0.0, -1.0, 1.0))
     assert StageReport("sft", "loss", 3.0, 1.0, 1.0).learned
+
+
+def test_a_tower_waits_until_its_aligner_has_settled(tmp_path: Path, base: Path, tones: Path) -> None:
+    sections = (
+        "[rates]\nencoder = 1e-3\nprojector = 1e-3\naligner = 1e-2\n[losses]\nalignment = 1.0\nsettle_steps = 2\n"
+        "[schedule]\nsteps = 3\nwarmup_steps = 1\nsave_every_steps = 1"
+    )
+    recipe = recipe_of(tmp_path, "pretrain", f'checkpoint = "{base}"', tones, sections)
+    start = set_up(recipe, with_lora=False).model.encoder.multi_modal_projector.linear.weight
+    for steps, moved in ((2, False), (3, True)):
+        run = tmp_path / f"run-{steps}"
+        pretrain(replace(recipe, schedule=replace(recipe.schedule, steps=steps)), run)
+        trained = load_file(run / f"step-{steps:06d}" / "trained.safetensors")
+        assert bool((trained["multi_modal_projector.linear.weight"] != start).any()) == moved
+        assert trained["aligner.silence"].any()
 
 
 def test_dpo_refuses_to_train_what_its_reference_shares(tmp_path: Path, base: Path, tones: Path) -> None:
