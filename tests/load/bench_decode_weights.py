@@ -99,13 +99,13 @@ def our_step(model: Qwen2Model, batch: int) -> Callable[[], Any]:
 
 
 def peer_step(peer: Any, batch: int) -> Callable[[], Any]:
-    """The same step of transformers; its cache is cut back each time."""
+    """The same step of transformers; its cache is cut back by the new token each time."""
     cache, ids = DynamicCache(), torch.full((batch, 1), 5)
     peer(input_ids=ids.expand(batch, PAST_TOKENS), past_key_values=cache)
 
     def step() -> None:
         peer(input_ids=ids, past_key_values=cache).logits[:, -1].argmax(-1)
-        cache.crop(PAST_TOKENS)
+        cache.crop(-1)
 
     return step
 
@@ -140,6 +140,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {name: {"weights": name, "mib": round(mib)} for name, mib in memory.items()}
     for name, share in agreement(peer, models, prompts(checkpoint, given.prompts), given.tokens).items():
         rows[name]["agreement"] = round(share, 4)
+    print(json.dumps(list(rows.values())), flush=True)
     for batch in given.batches:
         steps = {name: our_step(model, batch) for name, model in models.items()}
         for name, ms in best_ms({**steps, "transformers": peer_step(peer, batch)}, given.rounds).items():
