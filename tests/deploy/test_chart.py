@@ -414,7 +414,7 @@ def test_values_are_yaml_without_a_key_twice() -> None:
         pass
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [loader.construct_object(key) for key, _ in node.value]
         assert len(set(keys)) == len(keys), f"{node.start_mark}: a key twice"
         return loader.construct_mapping(node, deep=True)
 

@@ -44,7 +44,7 @@ def compose(**given: str) -> dict[str, Any]:
     def fill(text: str) -> str:
         return _VARIABLE.sub(value, text)
 
-    return apply(yaml.safe_load((ROOT / "docker-compose.yml").read_text()), fill)  # type: ignore[no-any-return]
+    return apply(yaml.safe_load((ROOT / "docker-compose.yml").read_text()), fill)
 
 
 def apply(tree: Any, change: Callable[[str], str]) -> Any:
