@@ -132,6 +132,7 @@ def served(
         "AURICLE_ENCODER_VOLUME": str(volume),
         "AURICLE_ENCODER_MODEL": model,
         "AURICLE_ENCODER_MAX_BATCH_SIZE": "3",
+        "AURICLE_ENCODER_DRAIN_SECONDS": "150",
         **{f"AURICLE_ENCODER_{name}": str(port) for name, port in zip(names, ports, strict=True)},
     }
     for name, value in environment.items():
@@ -172,4 +173,4 @@ async def test_triton_serves_the_volume_as_the_environment_says_and_leaves_it_al
     # Alerts, dashboards and scalers go by these names.
     assert {name for name in TRITON if f'{name}{{model="audio_encoder"' not in metrics} == set()
     served.send_signal(signal.SIGTERM)
-    assert served.wait(60) == 0
+    assert served.wait(200) == 0
