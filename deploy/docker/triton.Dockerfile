@@ -3,6 +3,7 @@
 #
 #     docker build --file deploy/docker/triton.Dockerfile --tag auricle/encoder:0.1.0 .
 #
+# Its Python is 3.12, while the code is tested on 3.11 and with the Triton of requirements-wheels.txt: try it before use.
 # The same image runs with and without a GPU. TORCH_INDEX says where torch comes from: left empty it is PyPI's build
 # with CUDA; PyTorch's own index of CPU builds makes the CPU variant.
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:25.06-py3

@@ -167,6 +167,8 @@ def test_ports_are_those_of_the_settings(name: str) -> None:
         numbers = {p["name"]: p["containerPort"] for p in container["ports"]}
         assert [p["port"] for p in manifest["spec"]["ports"]] == [port] == [numbers["grpc"]]
         assert numbers["metrics"] == getattr(ports, f"{service.upper()}_METRICS_PORT")
+        told = {name: value for name, value in variables(container).items() if name.endswith("_PORT")}
+        assert {str(value) for value in told.values()} == {str(number) for number in numbers.values()}
 
 
 @in_every_example

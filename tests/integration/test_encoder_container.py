@@ -1,10 +1,11 @@
 """The encoder as a container runs it: over a model volume that it only reads, and only once the volume is whole."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -113,8 +114,10 @@ def ports() -> list[int]:
 
 
 @pytest.fixture
-def served(volume: Path, model: str, ports: list[int], tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m services.encoder.serve`, with this machine's Triton as the program."""
+def served(
+    volume: Path, model: str, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[subprocess.Popen[bytes]]:
+    """What `python -m services.encoder.serve` becomes, with this machine's Triton as the program."""
     parts = TritonServer(
         tmp_path, grpc_port=1, http_port=2, metrics_port=3, log_path=tmp_path / "unused", cache_dir=tmp_path / "cache"
     )
@@ -125,25 +128,30 @@ def served(volume: Path, model: str, ports: list[int], tmp_path: Path) -> Iterat
     program.chmod(0o755)
     names = ("GRPC_PORT", "HTTP_PORT", "METRICS_PORT")
     environment = {
-        **parts.environment(),
-        "TMPDIR": str(tmp_path),
         "AURICLE_ENCODER_TRITON": str(program),
         "AURICLE_ENCODER_VOLUME": str(volume),
         "AURICLE_ENCODER_MODEL": model,
         "AURICLE_ENCODER_MAX_BATCH_SIZE": "3",
+        "AURICLE_ENCODER_DRAIN_SECONDS": "150",
         **{f"AURICLE_ENCODER_{name}": str(port) for name, port in zip(names, ports, strict=True)},
     }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda _, arguments: became.append(arguments))
+    serve.main()
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services.encoder.serve"], env=environment, stdout=log, stderr=log
-        )
-    deadline = time.monotonic() + START_SECONDS
-    while not http_answers(ports[2]) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert http_answers(ports[2]), (tmp_path / "log").read_text()[-2000:]
-    yield process
-    process.kill()
-    process.wait()
+        process = subprocess.Popen(became[0], env=parts.environment(), stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not http_answers(ports[2]) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert http_answers(ports[2]), (tmp_path / "log").read_text()[-2000:]
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def test_triton_serves_the_volume_as_the_environment_says_and_leaves_it_alone(
@@ -165,4 +173,4 @@ async def test_triton_serves_the_volume_as_the_environment_says_and_leaves_it_al
     # Alerts, dashboards and scalers go by these names.
     assert {name for name in TRITON if f'{name}{{model="audio_encoder"' not in metrics} == set()
     served.send_signal(signal.SIGTERM)
-    assert served.wait(60) == 0
+    assert served.wait(200) == 0
