@@ -100,6 +100,13 @@ def test_ask_prints_the_answer_and_the_times_that_support_it(lecture: str) -> No
     assert json.loads(run("ask", name, "Why?", "--json").stdout)["cached_windows"] == 2
 
 
+def test_a_webhook_that_the_platform_may_not_call_is_refused(lecture: str) -> None:
+    refused = run("submit", lecture, "--webhook", "https://example.com/ended")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: ")
+    assert "webhook" in refused.stderr
+
+
 def test_cancel_and_delete(lecture: str) -> None:
     name = submit(lecture, "--task", "analyze", "-i", "[wait 30]")
     assert run("cancel", name).exit_code == 0

@@ -45,6 +45,9 @@ def submit(
     priority: Annotated[str, typer.Option(help=f"One of {', '.join(PRIORITIES)}.")] = "normal",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A mark; may be repeated.")] = None,
     ttl_hours: Annotated[float | None, typer.Option(help="How long results are kept; 7 days by default.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told when the job has ended, if the platform may call it.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the results.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +60,13 @@ def submit(
     with session(context) as client:
         jobs = [
             client.jobs.create(
-                _audio(file), task=task, instruction=instruction, priority=priority, labels=labels, ttl=ttl
+                _audio(file),
+                task=task,
+                instruction=instruction,
+                priority=priority,
+                labels=labels,
+                ttl=ttl,
+                webhook_url=webhook,
             )
             for file in files
         ]
