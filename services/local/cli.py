@@ -97,7 +97,7 @@ def down(home: Home = None, timeout: Annotated[float, typer.Option(help="Seconds
 
 @model_app.command("assemble")
 def model_assemble() -> None:
-    """Assemble auricle-mini (provisional weights) from its public parts, every hash checked; prints its directory."""
+    """Assemble auricle-mini from its public parts, every hash checked; prints its directory."""
     from services.qwen2_audio.resolve import resolve_checkpoint
 
     with _told_plainly():

@@ -15,7 +15,7 @@ _CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 def resolve_checkpoint(name_or_path: str, cache_dir: Path | None = None) -> Path:
     """The local checkpoint directory of a model.
 
-    ``auricle-mini`` (provisional weights) is assembled where it is not yet; a directory is taken as it is; anything
+    ``auricle-mini`` is assembled where it is not yet; a directory is taken as it is; anything
     else is a repository of the Hugging Face hub, such as ``Qwen/Qwen2-Audio-7B-Instruct``, and downloaded into the
     hub's own cache. The download is untried: the machines this was developed on do not reach the hub.
 
