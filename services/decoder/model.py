@@ -17,6 +17,7 @@ from transformers import Qwen2Config
 
 from services.decoder.kv_cache import BlockTable, KVCache
 from services.decoder.linear import Linear, Weights, linear
+from services.qwen2_audio.config import head_width
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,6 @@ class Qwen2Model:
 
     def _rms(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(hidden, weight.shape, weight, self.config.rms_norm_eps)
-
-
-def head_width(config: Qwen2Config) -> int:
-    """Width of an attention head."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def _check(config: Qwen2Config) -> None:

@@ -23,11 +23,11 @@ from services.decoder.detokenizer import Detokenizer, TokenBytes
 from services.decoder.engine import Engine, EngineRequest, TokenEvent
 from services.decoder.kv_cache import BLOCK_TOKENS, KVCache, blocks_of
 from services.decoder.linear import Weights
-from services.decoder.model import Qwen2Model, head_width
+from services.decoder.model import Qwen2Model
 from services.decoder.outlet import Outlet
 from services.decoder.scheduler import Scheduler
 from services.decoder.sequence import Sequence
-from services.qwen2_audio.config import text_config
+from services.qwen2_audio.config import head_width, text_config
 from services.qwen2_audio.weights import Checkpoint
 
 RETRY_AFTER_SECONDS = 1.0

@@ -62,6 +62,11 @@ def text_config(config: Qwen2AudioConfig) -> Qwen2Config:
     return part
 
 
+def head_width(config: Qwen2Config) -> int:
+    """Width of an attention head."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file.
 

@@ -6,13 +6,12 @@ packed into one matrix; convolutions and attention run clip by clip, so no clip 
 Parameter names are those of the checkpoint (``audio_tower.*``, ``multi_modal_projector.*``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2AudioConfig, Qwen2AudioEncoderConfig
-from transformers.activations import ACT2FN
 
 from services.qwen2_audio.config import audio_config, text_config
 from services.qwen2_audio.mel import HALO_FRAMES, audio_token_count, conv_frame_count
@@ -104,7 +103,7 @@ class EncoderLayer(nn.Module):
         self.fc1 = nn.Linear(width, config.encoder_ffn_dim)
         self.fc2 = nn.Linear(config.encoder_ffn_dim, width)
         self.final_layer_norm = nn.LayerNorm(width)
-        self.activation = ACT2FN[config.activation_function]
+        self.activation = _activation(config.activation_function)
 
     def forward(self, hidden: Tensor, lengths: list[int]) -> Tensor:
         """``(sum of lengths, width)`` to the same shape."""
@@ -150,6 +149,18 @@ class Projector(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """``(frames, width)`` to ``(frames, hidden_size)``."""
         return self.linear(frames)
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The function that a configuration names. transformers' own table of them takes seconds to import."""
+    known: dict[str, Callable[[Tensor], Tensor]] = {
+        "gelu": functional.gelu,
+        "relu": functional.relu,
+        "silu": functional.silu,
+    }
+    if name not in known:
+        raise ValueError(f"activation {name!r} is none of {', '.join(known)}")
+    return known[name]
 
 
 def _pool_pairs(clip: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import Qwen2ForCausalLM
+from transformers import Qwen2Config
 
 from services.qwen2_audio.config import (
     CONFIG_FILE,
     CheckpointError,
+    head_width,
     read_config,
     read_end_tokens,
     read_json,
@@ -103,8 +104,7 @@ class Checkpoint:
         Raises:
             CheckpointError: naming what is missing, unexpected or misshapen.
         """
-        with torch.device("meta"):
-            shapes = _shapes(Qwen2ForCausalLM(text_config(self.config)))
+        shapes = text_shapes(text_config(self.config))
         tied = text_config(self.config).tie_word_embeddings and _HEAD not in self._stored
         if tied:
             del shapes[_HEAD]
@@ -201,6 +201,31 @@ def _our_name(stored: str) -> str:
 
 def _shapes(module: torch.nn.Module) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def text_shapes(config: Qwen2Config) -> Shapes:
+    """Shapes of ``Qwen2ForCausalLM``'s tensors by name; importing it would take every service seconds at its start."""
+    hidden, inner, vocabulary = config.hidden_size, config.intermediate_size, config.vocab_size
+    queries = config.num_attention_heads * head_width(config)
+    keys = (config.num_key_value_heads or config.num_attention_heads) * head_width(config)
+    layer: Shapes = {
+        "input_layernorm.weight": (hidden,),
+        "self_attn.q_proj.weight": (queries, hidden),
+        "self_attn.q_proj.bias": (queries,),
+        "self_attn.k_proj.weight": (keys, hidden),
+        "self_attn.k_proj.bias": (keys,),
+        "self_attn.v_proj.weight": (keys, hidden),
+        "self_attn.v_proj.bias": (keys,),
+        "self_attn.o_proj.weight": (hidden, queries),
+        "post_attention_layernorm.weight": (hidden,),
+        "mlp.gate_proj.weight": (inner, hidden),
+        "mlp.up_proj.weight": (inner, hidden),
+        "mlp.down_proj.weight": (hidden, inner),
+    }
+    shapes: Shapes = {_EMBEDDING: (vocabulary, hidden), "model.norm.weight": (hidden,), _HEAD: (vocabulary, hidden)}
+    for index in range(config.num_hidden_layers):
+        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
+    return shapes
 
 
 def _listed(what: str, names: set[str]) -> list[str]:

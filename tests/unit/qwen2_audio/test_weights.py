@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2ForCausalLM
 
 from services.qwen2_audio.config import CheckpointError, text_config
-from services.qwen2_audio.weights import Checkpoint, load_audio_encoder
+from services.qwen2_audio.weights import Checkpoint, load_audio_encoder, text_shapes
 from tests.checkpoints import END_TOKENS, make_official_checkpoint
 from tests.reference import Case
 
@@ -64,6 +64,14 @@ def test_what_transformers_saves_is_read(official: Case, tmp_path: Path) -> None
     saved, expected = Checkpoint(tmp_path / "saved"), Checkpoint(official.path)
     assert_same(saved.audio_tensors(), expected.audio_tensors())
     assert_same(saved.text_tensors(), expected.text_tensors())
+
+
+def test_shapes_of_the_text_half_are_those_of_transformers(official: Case, mini: Case) -> None:
+    for case in (official, mini):
+        config = text_config(Checkpoint(case.path).config)
+        with torch.device("meta"):
+            expected = Qwen2ForCausalLM(config).state_dict()
+        assert text_shapes(config) == {name: tuple(tensor.shape) for name, tensor in expected.items()}
 
 
 def test_text_tensors_make_the_reference_decoder(official: Case) -> None:
