@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from services.common import settings as ports
 from services.encoder.ready import folder
+from services.jobs.__main__ import parse
 from services.jobs.settings import WorkerSettings
 from services.pipeline.endpoints import check_target
 from services.preprocess.settings import PreprocessSettings
@@ -324,9 +325,15 @@ def test_exactly_one_pod_keeps_the_clock_and_every_queue_has_workers(name: str) 
         owner: template["spec"]["containers"][0].get("args", [])
         for owner, template in pod_templates(release(name)).items()
     }
-    assert [owner for owner, command in commands.items() if "--beat" in command] == ["auricle-upkeep"]
-    queues = [command[command.index("--queues") + 1] for command in commands.values() if "--queues" in command]
-    assert sorted(queues) == ["decode", "encode", "prepare", "upkeep"]
+    start = ["python", "-m", "services.jobs"]
+    workers = {owner: parse(command[3:]) for owner, command in commands.items() if command[:3] == start}
+    assert [owner for owner, arguments in workers.items() if arguments.beat] == ["auricle-upkeep"]
+    assert sorted(arguments.queues for arguments in workers.values()) == [
+        ["decode"],
+        ["encode"],
+        ["prepare"],
+        ["upkeep"],
+    ]
     upkeep = named(release(name), "Deployment", "auricle-upkeep")["spec"]
     assert (upkeep["replicas"], upkeep["strategy"]) == (1, {"type": "Recreate"})
 

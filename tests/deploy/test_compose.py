@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from services.common import settings as ports
+from services.jobs.__main__ import parse
+from services.jobstore.dispatch import QUEUES
 from services.local.platform import PlatformConfig, process_specs
 from tests.deploy.chart import ROOT
 from tests.deploy.settings_schema import SETTINGS
@@ -63,6 +65,14 @@ def services() -> dict[str, Any]:
 
 def test_it_is_what_compose_takes() -> None:
     jsonschema.validate(compose(), json.loads(SCHEMA.read_text()))
+
+
+def test_the_worker_takes_its_command_and_keeps_the_clock(services: dict[str, Any]) -> None:
+    command = services["worker"]["command"]
+    assert command[:3] == ["python", "-m", "services.jobs"]
+    arguments = parse(command[3:])
+    assert arguments.beat
+    assert set(arguments.queues) == set(QUEUES)
 
 
 def test_every_port_is_written_once_and_is_that_of_auricle_up() -> None:

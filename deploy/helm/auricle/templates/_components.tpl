@@ -85,7 +85,7 @@ decoder:
   values: {{ toJson (merge (dict) (get $v.workers $kind) (dict "settings" $v.workers.settings)) }}
   ports: { metrics: 8414 }
   probe: { http: metrics, path: / }
-  args: {{ toJson (concat (list "python" "-m" "services.jobs" "--queues" $kind) (ternary (list "--beat" "/tmp/beat") (list) (eq $kind "upkeep"))) }}
+  args: {{ toJson (concat (list "python" "-m" "services.jobs" "--queues" $kind) (ternary (list "--beat") (list) (eq $kind "upkeep"))) }}
   set: {{ toJson (merge (dict "host" "0.0.0.0" "metrics_port" 8414) $path) }}
   calls: [preprocess, encoder, decoder]
   uses: [redis, store]
