@@ -7,8 +7,9 @@
      "rejected": "He is not here.", "words": [["He", 0.20, 0.31], ...]}
 
 Audio paths are relative to the manifest; the n-th audio part of the messages is the n-th path. The last message is the
-answer to learn. ``rejected`` is the worse answer of a DPO pair; ``words`` are the times of what is heard, in seconds,
-for alignment; ``choices`` are the answers a closed question allows.
+answer to learn. ``rejected`` is the worse answer of a DPO pair; ``choices`` are the answers a closed question allows.
+For alignment, ``words`` are the times of what is heard, in seconds, and ``traits`` what is true of the whole clip, by
+the name of the task that asks for it.
 """
 
 import json
@@ -39,6 +40,7 @@ class Example:
     rejected: str = ""
     words: list[tuple[str, float, float]] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
+    traits: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     root: Path = Path()
 
@@ -94,7 +96,7 @@ def write_manifest(path: Path, examples: Iterable[Example]) -> int:
     with scratch.open("w") as lines:
         for example in examples:
             record = {
-                key: value for key, value in asdict(example).items() if key != "root" and value not in ("", [], 0.0)
+                key: value for key, value in asdict(example).items() if key != "root" and value not in ("", [], {}, 0.0)
             }
             lines.write(json.dumps({"audio": [], **record}, ensure_ascii=False) + "\n")
             count += 1

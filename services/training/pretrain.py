@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.evaluation.manifest import Example
-from services.training.alignment import FrameAligner, alignment_loss, frame_targets, word_token_ids
+from services.training.alignment import (
+    SILENCE,
+    UNKNOWN,
+    FrameAligner,
+    alignment_loss,
+    frame_targets,
+    trait_token_ids,
+    word_token_ids,
+)
 from services.training.collate import Collator
 from services.training.hearing import Heard
 from services.training.loop import ParameterGroup, StepResult, train
@@ -20,6 +28,7 @@ from services.training.mixture import Mixture
 from services.training.parallel import join_world
 from services.training.recipe import Recipe
 from services.training.setup import set_up, trained_groups
+from services.training.traits import TRAIT_EMBEDDINGS
 
 
 def pretrain(recipe: Recipe, folder: Path) -> None:
@@ -34,11 +43,11 @@ def pretrain(recipe: Recipe, folder: Path) -> None:
 
     def step(number: int) -> StepResult:
         examples = mixture.batch(number)
-        total, metrics = torch.zeros(()), {}
+        total, metrics = torch.zeros(()), dict[str, float]()
         if losses.alignment:
-            timed = [example for example in examples if example.words]
+            timed = [example for example in examples if example.words or example.traits]
             settled = number >= losses.settle_steps
-            aligned, metrics["frame_accuracy"] = _align(model.encoder, aligner, collator, timed, number, settled)
+            aligned, metrics = _align(model.encoder, aligner, collator, timed, number, settled, losses.trait_weight)
             total = total + losses.alignment * aligned
         if losses.language_model:
             predicted = model(collator.batch(examples, number))
@@ -49,12 +58,10 @@ def pretrain(recipe: Recipe, folder: Path) -> None:
 
 
 def _make_aligner(mixture: Mixture, collator: Collator, embeddings: Tensor) -> FrameAligner:
-    in_use = {
-        token_id
-        for example in mixture.examples()
-        for word in word_token_ids(example, collator.tokenizer)
-        for token_id in word
-    }
+    in_use: set[int] = set()
+    for example in mixture.examples():
+        in_use.update(*word_token_ids(example, collator.tokenizer))
+        in_use.update(*(ids for ids in trait_token_ids(example, collator.tokenizer) if ids))
     return FrameAligner(embeddings, sorted(in_use))
 
 
@@ -65,16 +72,20 @@ def _align(
     examples: list[Example],
     step: int,
     settled: bool,
-) -> tuple[Tensor, float]:
+    trait_weight: float,
+) -> tuple[Tensor, dict[str, float]]:
     heard = [collator.hear(example, step)[0] for example in examples]
     features = [torch.from_numpy(clip.mel.features) for clip in heard]
     with torch.set_grad_enabled(settled):
         embeddings = encoder(features, [clip.mel.num_frames for clip in heard])
     targets = [
-        frame_targets(_timed_places(example, clip, aligner, collator), len(embedded))
+        frame_targets(
+            _timed_places(example, clip, aligner, collator), len(embedded), _trait_places(example, aligner, collator)
+        )
         for example, clip, embedded in zip(examples, heard, embeddings, strict=True)
     ]
-    return alignment_loss(aligner(torch.cat(embeddings)), torch.cat(targets))
+    is_trait = torch.cat([torch.arange(len(embedded)) < TRAIT_EMBEDDINGS for embedded in embeddings])
+    return alignment_loss(aligner(torch.cat(embeddings)), torch.cat(targets), is_trait, trait_weight)
 
 
 def _timed_places(
@@ -86,3 +97,8 @@ def _timed_places(
         (aligner.places(word), start + delay, end + delay)
         for word, (_, start, end) in zip(ids, example.words, strict=True)
     ]
+
+
+def _trait_places(example: Example, aligner: FrameAligner, collator: Collator) -> list[int]:
+    entries = trait_token_ids(example, collator.tokenizer)
+    return [UNKNOWN if ids is None else aligner.places(ids)[0] if ids else SILENCE for ids in entries]

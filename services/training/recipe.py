@@ -56,10 +56,11 @@ class Losses:
     """Weights of the losses; ``beta`` is that of DPO.
 
     ``settle_steps`` are the first ones of an alignment, in which the aligner learns alone: it starts from nothing, and
-    would pull a trained tower with it.
+    would pull a trained tower with it. ``trait_weight`` is that of a clip's first embeddings within the alignment.
     """
 
     alignment: float = 0.0
+    trait_weight: float = 1.0
     settle_steps: int = 0
     language_model: float = 0.0
     beta: float = 0.1

@@ -12,9 +12,10 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ MAX_WINDOWS = 12
 # Long enough for a worker to die with windows in its hands.
 INSTRUCTION = "[wait 0.1] Transcribe the speech."
 JOB_SECONDS = 600.0
+PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,43 @@ class Storm:
             time.sleep(0.05)
 
 
-def run(platform: JobPlatform, *, jobs: int, seed: int, weather: Weather | None = None) -> Report:
-    """A storm over so many jobs, then the same without one. Call it from the thread that started the platform."""
+class Telling:
+    """Whether all jobs are done; on the way, says how far they are."""
+
+    def __init__(self, jobs: Sequence[Future[T]], kills: Counter[str], tell: Callable[[str], None]) -> None:
+        self._jobs = jobs
+        self._kills = kills
+        self._tell = tell
+        self._started = self._told = time.monotonic()
+
+    def all_done(self) -> bool:
+        """Ask often."""
+        done, now = sum(job.done() for job in self._jobs), time.monotonic()
+        if now - self._told > PROGRESS_SECONDS:
+            self._told = now
+            self._tell(
+                f"{now - self._started:5.0f} s: {done} of {len(self._jobs)} jobs done, {self._kills.total()} kills"
+            )
+        return done == len(self._jobs)
+
+    def wait(self) -> None:
+        """Until all are done."""
+        while not self.all_done():
+            time.sleep(0.2)
+
+
+def run(
+    platform: JobPlatform,
+    *,
+    jobs: int,
+    seed: int,
+    weather: Weather | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """A storm over so many jobs, then the same without one. Call it from the thread that started the platform.
+
+    ``tell`` is given a line on the progress from time to time.
+    """
     recordings, report = toys(jobs, seed), Report(jobs=jobs)
     report.windows = sum(len(toy.windows) for toy in recordings)
     encoded, decoded = platform.worked_on("encode"), platform.worked_on("decode")
@@ -149,12 +186,14 @@ def run(platform: JobPlatform, *, jobs: int, seed: int, weather: Weather | None 
         started = time.monotonic()
         pending = [callers.submit(done, client, toy) for toy in recordings]
         storm = Storm(platform, weather or Weather(), seed)
-        storm.rage(until=lambda: all(future.done() for future in pending))
+        telling = Telling(pending, storm.kills, tell)
+        storm.rage(until=telling.all_done)
         report.seconds = time.monotonic() - started
         report.kills = storm.kills
         report.encoded = platform.worked_on("encode") - encoded
         report.decoded = platform.worked_on("decode") - decoded
         calm = [callers.submit(done, client, toy) for toy in recordings]
+        Telling(calm, Counter(), tell).wait()
         for toy, stormy, undisturbed in zip(recordings, pending, calm, strict=True):
             report.wrong += _wrong(toy, stormy, undisturbed)
     return report
@@ -185,9 +224,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=400, help="after so many it stays calm, so that every run ends")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, running_job_platform(Path(home), workers=given.workers) as platform:
-        report = run(platform, jobs=given.jobs, seed=given.seed)
+        weather = Weather(most_kills=given.kills)
+        report = run(platform, jobs=given.jobs, seed=given.seed, weather=weather, tell=partial(print, flush=True))
     print(report)
     print(*report.wrong, sep="\n")
     sys.exit(1 if report.wrong else 0)

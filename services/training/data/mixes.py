@@ -36,7 +36,7 @@ SAID = (
 )
 SOUND_BELOW_SPEECH_DB = (2.0, 10.0)
 MOST_SECONDS = 6.0
-CLIPS = {"train": 1300, "test": 100, "test_spoken": 100}
+CLIPS = {"train": 3000, "test": 100, "test_spoken": 100}
 
 
 def main() -> None:
@@ -85,6 +85,8 @@ def _example(task: str, speech: Example, split: str, number: int, by_voice: bool
         license=f"{speech.license}; {FORMULA_LICENSE if sound in FORMULAS else STAMPS_LICENSE}",
         source=f"{speech.id} over {sound}",
         audio=audio,
+        words=speech.words,
+        traits={**speech.traits, "sound": sound},
         messages=[user_turn("" if by_voice else prompt, len(audio)), assistant_turn(wanted)],
         choices=list(CLASSES) if task == "mixed_sound" else [],
     )

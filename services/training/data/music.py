@@ -17,6 +17,7 @@ from services.evaluation.manifest import Example, assistant_turn, user_turn, wri
 from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.midi import LICENSE, Note, Piece, render
 from services.training.data.prompts import INSTRUMENT, MODE, TEMPO, wording
+from services.training.traits import NOTHING
 
 # General MIDI presets (from 0) of each family, those that sound alike together; the last is held out.
 FAMILIES: dict[str, tuple[int, ...]] = {
@@ -45,7 +46,7 @@ THIRD = {"major": 4, "minor": 3}
 BEATS_PER_MINUTE = {"slow": (44, 76), "fast": (136, 200)}
 CHOICES = {"instrument": tuple(FAMILIES), "mode": tuple(THIRD), "tempo": tuple(BEATS_PER_MINUTE)}
 PROMPTS = {"instrument": INSTRUMENT, "mode": MODE, "tempo": TEMPO}
-CLIPS = {"instrument": (50, 10), "mode": (120, 30), "tempo": (120, 30)}  # per answer: training, test
+CLIPS = {"instrument": (120, 10), "mode": (400, 30), "tempo": (300, 30)}  # per answer: training, test
 _BANDS = 8
 _PIECES_PER_RENDERING = 64
 
@@ -156,6 +157,7 @@ def _example(wanted: Wanted, source: str, name: str, clip: Samples, out: Path) -
         audio=[write_clip(clip, out, f"music/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(f"{wanted.answer.capitalize()}.")],
         words=heard_as(wanted.answer, clip),
+        traits={wanted.task: wanted.answer, "language": NOTHING},
         choices=list(CHOICES[wanted.task]),
     )
 

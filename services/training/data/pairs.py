@@ -71,6 +71,7 @@ def _asked(example: Example, task: str, name: str, better: str, worse: str, chan
         messages=[user_turn(article, 1), assistant_turn(better)],
         rejected=worse,
         words=[],
+        traits={},
         choices=["yes", "no"],
     )
 

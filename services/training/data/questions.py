@@ -18,6 +18,7 @@ from services.training.data.clips import write_clip
 from services.training.data.facts import Intent, shuffled_intents
 from services.training.data.speech import TAPE_SPEED_RANGE, TEMPO_RANGE, UNSEEN_VOICE, speak_festival, speak_words
 from services.training.data.word_times import WordTime
+from services.training.traits import NOTHING
 
 LICENSE = f"text Apache-2.0; {flite.LICENSE}"
 SPOKEN_PER_INTENT = 4
@@ -63,6 +64,7 @@ def _spoken(intent: Intent, text: str, voice: str, split: str, out: Path) -> Exa
         audio=[write_clip(clip, out, f"questions/{name}.wav")],
         messages=[user_turn("", 1), assistant_turn(intent.answer)],
         words=[(word.text, round(word.start_seconds, 3), round(word.end_seconds, 3)) for word in words],
+        traits={**flite.traits(voice), "sound": NOTHING} if split == "train" else {},
         choices=[intent.key],
     )
 

@@ -21,11 +21,12 @@ from services.qwen2_audio.mel import SAMPLE_RATE_HZ
 from services.training.data.clips import Samples, at_peak, heard_as, to_model_rate, write_clip
 from services.training.data.formulas import FORMULAS
 from services.training.data.prompts import SOUND, wording
+from services.training.traits import NO_VOICE
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 STAMPS_LICENSE = "tuxpaint-stamps-default (GPL-2+ and public domain, see its copyright file)"
 FORMULA_LICENSE = "made by formula, Apache-2.0"
-TRAIN_CLIPS, TEST_CLIPS = 40, 6
+TRAIN_CLIPS, TEST_CLIPS = 80, 6
 SECONDS = (0.8, 2.2)
 
 # The recordings of each class; where there are several, the last is held out.
@@ -111,6 +112,7 @@ def _example(cut: Cut, out: Path) -> Example:
         audio=[write_clip(clip, out, f"sounds/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(answer(cut.name))],
         words=heard_as(cut.name, clip),
+        traits={**NO_VOICE, "sound": cut.name},
         choices=list(CLASSES),
     )
 

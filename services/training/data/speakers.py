@@ -75,10 +75,9 @@ def _espeak_speaker(variant: str) -> Callable[[str, bool, random.Random], Sample
 
 
 def _flite_voices() -> list[Voice]:
-    genders = {"slt": "woman", "rms": "man", "kal16": "man", "awb": "man"}
     return [
-        Voice(f"flite {name}", gender, flite.LICENSE, name == "awb", ("English",), _flite_speaker(name))
-        for name, gender in genders.items()
+        Voice(f"flite {name}", gender, flite.LICENSE, name == flite.KEPT_FOR_TESTS, ("English",), _flite_speaker(name))
+        for name, gender in flite.GENDERS.items()
     ]
 
 

@@ -23,6 +23,7 @@ from services.training.data import flite, sentences
 from services.training.data.clips import Samples, at_peak, to_model_rate, write_clip
 from services.training.data.prompts import TRANSCRIBE, wording
 from services.training.data.word_times import WordTime, word_times
+from services.training.traits import NOTHING
 
 TEMPO_RANGE = (0.88, 1.2)
 TAPE_SPEED_RANGE = (0.92, 1.08)
@@ -85,6 +86,7 @@ def _render(job: Job) -> Example:
         audio=[write_clip(clip, out, f"speech/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(text)],
         words=[(word.text, round(word.start_seconds, 3), round(word.end_seconds, 3)) for word in words],
+        traits={**flite.traits(voice), "sound": NOTHING} if split == "train" else {},
     )
 
 

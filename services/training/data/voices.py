@@ -20,11 +20,12 @@ from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.phrases import LANGUAGES
 from services.training.data.prompts import GENDER, LANGUAGE, SPEAKERS, wording
 from services.training.data.speakers import Voice, voices
+from services.training.traits import NOTHING
 
 GENDERS, COUNTS = ("man", "woman"), ("one", "two")
 CHOICES = {"language": LANGUAGES, "gender": GENDERS, "speakers": COUNTS}
 PROMPTS = {"language": LANGUAGE, "gender": GENDER, "speakers": SPEAKERS}
-CLIPS = {"language": (90, 20), "gender": (150, 40), "speakers": (150, 40)}  # per answer: training, test
+CLIPS = {"language": (200, 20), "gender": (400, 40), "speakers": (400, 40)}  # per answer: training, test
 PAUSE_SECONDS = (0.1, 0.4)
 
 
@@ -101,8 +102,20 @@ def _example(task: str, answer: str, number: int, training: bool, out: Path) -> 
         messages=[user_turn(prompt, 1), assistant_turn(f"{answer.capitalize()}.")],
         # Frames of English are aligned to its words, by other data; foreign speech is heard as its language.
         words=heard_as(answer, made.clip) if task == "language" and answer != "English" else [],
+        traits=_traits(task, answer, made.heard),
         choices=list(CHOICES[task]),
     )
+
+
+def _traits(task: str, answer: str, heard: tuple[Voice, ...]) -> dict[str, str]:
+    """What is known of the clip besides the answer: a language clip's speaker may be kept for tests about voices."""
+    traits = {"sound": NOTHING, task: answer}
+    genders = {voice.gender for voice in heard}
+    if task == "speakers" and len(genders) == 1:
+        traits["gender"] = genders.pop()
+    if task == "gender":
+        traits["speakers"] = "one"
+    return traits
 
 
 if __name__ == "__main__":
