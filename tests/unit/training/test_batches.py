@@ -8,10 +8,11 @@ import torch
 
 from services.evaluation.manifest import Example, read_manifest
 from services.qwen2_audio.config import audio_config
-from services.training.alignment import SILENCE, frame_targets
+from services.training.alignment import SILENCE, UNKNOWN, alignment_loss, frame_targets, trait_token_ids
 from services.training.collate import Collator
 from services.training.hearing import Augmentation, hear
 from services.training.model import IGNORED, LoadedModel, load_model
+from services.training.traits import NOTHING, TRAIT_EMBEDDINGS
 from tests.checkpoints import make_official_checkpoint
 from tests.unit.training.recording import write_tones
 
@@ -63,6 +64,39 @@ def test_rows_do_not_see_each_other(loaded: LoadedModel, examples: list[Example]
 def test_frames_carry_their_words() -> None:
     targets = frame_targets([([7, 8], 0.08, 0.24), ([9], 0.30, 0.31)], frames=10)
     assert targets.tolist() == [SILENCE, SILENCE, 7, 7, 8, 8, SILENCE, SILENCE, 9, SILENCE]
+
+
+def test_the_first_frames_carry_what_is_true_of_the_clip() -> None:
+    targets = frame_targets([([7], 0.04, 0.20)], frames=6, traits=[5, SILENCE, UNKNOWN])
+    assert targets.tolist() == [5, SILENCE, 7, 7, 7, SILENCE]
+    assert frame_targets([], frames=3, traits=[5]).tolist() == [5, UNKNOWN, UNKNOWN], "nothing is known of the rest"
+
+
+def test_every_trait_has_its_place(loaded: LoadedModel, examples: list[Example]) -> None:
+    def entries(**traits: str) -> list[list[int] | None]:
+        return trait_token_ids(dataclasses.replace(examples[0], traits=traits), loaded.tokenizer)
+
+    def ids(word: str) -> list[int]:
+        return list(loaded.tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
+
+    assert entries() == [None] * TRAIT_EMBEDDINGS
+    assert entries(sound=NOTHING, speakers="two")[:4] == [[], [], None, ids("two")[:1]]
+    assert entries(mode="minor")[2] == entries(gender="minor")[2] == ids("minor")[:1]
+    long = ids("vacuum cleaner")
+    assert len(long) > 2
+    assert entries(sound="vacuum cleaner")[:2] == [[long[0]], [long[1]]]
+
+
+def test_frames_without_a_target_teach_nothing_and_traits_count_more() -> None:
+    logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]], requires_grad=True)
+    targets, is_trait = torch.tensor([1, UNKNOWN, 1]), torch.tensor([True, False, False])
+    loss, accuracies = alignment_loss(logits, targets, is_trait, trait_weight=3.0)
+    each = torch.nn.functional.cross_entropy(logits, torch.tensor([1, 1, 1]), reduction="none")
+    assert torch.isclose(loss, (3 * each[0] + each[2]) / 4)
+    assert accuracies == {"frame_accuracy": 0.0, "trait_accuracy": 1.0}
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[1].abs().sum() == 0
 
 
 def test_augmentation_is_drawn_by_chance_and_tells_the_delay(examples: list[Example]) -> None:
