@@ -18,7 +18,7 @@ from services.gateway.jobs_servicer import AnalysisJobServicer
 from services.gateway.resumable import ResumableUploads
 from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
-from services.gateway.status import Check, StatusBoard, encoder_check, replicas_check
+from services.gateway.status import Check, StatusBoard, encoder_check, replicas_check, workers_check
 from services.gateway.sweeper import regularly
 from services.gateway.validation import ChatLimits
 from services.gateway.webhook_checks import WebhookChecks
@@ -58,8 +58,11 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         "encoder": encoder_check(encoder),
         "decoder": replicas_check(decoder.replicas),
     }
+    records = _records(settings)
     if cache:
         checks["cache"] = cache.check
+    if records:
+        checks["workers"] = workers_check(records)
     servicer = AssistantServicer(
         Chats(Pipeline(listener, decoder, models), store, limits, settings.max_concurrent_chats),
         store,
@@ -68,7 +71,6 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         limits,
         settings.max_concurrent_uploads,
     )
-    records = _records(settings)
     jobs_servicer = _jobs_servicer(settings, records, store, decoder, models)
     sweeper: list[asyncio.Task[None]] = []
 

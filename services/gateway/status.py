@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from services.common.errors import AuricleError, FailedPrecondition, Unavailable
+from services.jobstore.client import RecordsRedis
+from services.jobstore.dispatch import QUEUES
+from services.jobstore.workers import left_alone, present
 from services.pipeline.encoder_client import EncoderInfo
 from services.pipeline.health import CHECK_TIMEOUT_SECONDS
 from services.pipeline.model_watch import ModelWatch, ServedModel
@@ -109,6 +112,18 @@ def replicas_check(replicas: Replicas[CheckedT]) -> Check:
         if not well:
             raise next(answer for answer in answers if isinstance(answer, BaseException))
         return well[0] if len(answers) == 1 else f"{well[0]}, {len(well)} of {len(answers)} replicas"
+
+    return check
+
+
+def workers_check(records: RecordsRedis) -> Check:
+    """Looks which workers of jobs are there; all is well when somebody takes from each queue."""
+
+    async def check() -> str:
+        workers = await present(records)
+        if alone := left_alone(workers, QUEUES):
+            raise Unavailable(f"jobs wait: no worker takes from {', '.join(alone)}")
+        return "1 worker" if len(workers) == 1 else f"{len(workers)} workers"
 
     return check
 

@@ -1,6 +1,7 @@
 """`python -m services.jobs`: a worker of long recordings."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,9 +44,13 @@ def main() -> None:
     settings = load(WorkerSettings)
     telemetry.setup_logging("worker")
     telemetry.setup_tracing("worker")
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.host)
-    run(settings, given.queues, with_beat=given.beat, name=given.name)
+
+    def serve_metrics() -> None:
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, addr=settings.host)
+
+    # The port of the metrics also tells whoever started the worker that it works.
+    sys.exit(run(settings, given.queues, with_beat=given.beat, name=given.name, on_ready=serve_metrics))
 
 
 if __name__ == "__main__":

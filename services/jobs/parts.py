@@ -7,7 +7,7 @@ from services.common.outbound import Outbound
 from services.jobs.settings import WorkerSettings
 from services.jobs.webhooks import Webhooks, webhooks
 from services.jobstore.blobs import JobBlobs
-from services.jobstore.client import records_client
+from services.jobstore.client import RecordsRedis, records_client
 from services.jobstore.record import JobStore
 from services.jobstore.units import UnitStore
 from services.jobstore.uri_sources import UriSources, uri_sources
@@ -22,6 +22,7 @@ class Parts:
     """Record, store and services."""
 
     settings: WorkerSettings
+    records: RecordsRedis
     store: JobStore
     units: UnitStore
     blobs: JobBlobs
@@ -35,7 +36,6 @@ class Parts:
 
 def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]]]:
     """The parts, and what closes them. Call it inside the worker's event loop."""
-
     redis = records_client(settings.redis_url)
     fleets = fleets_of(settings, settings.max_message_bytes)
     cache = EmbeddingCache(settings.redis_url)
@@ -43,6 +43,7 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
     fleets.start(on_join=models.forget)
     parts = Parts(
         settings,
+        redis,
         JobStore(redis),
         UnitStore(redis, lost_after_seconds=settings.lost_after_seconds),
         JobBlobs(settings.store_url),

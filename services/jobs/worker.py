@@ -8,13 +8,15 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.beat import EmbeddedService
 from celery.utils.nodenames import nodename
 
 from services.common import telemetry
+from services.common.errors import Unavailable
 from services.jobs.parts import Parts, build
 from services.jobs.settings import WorkerSettings
 from services.jobs.upkeep import clean, look_after, sweep
@@ -30,6 +32,7 @@ from services.jobstore.dispatch import (
     celery_app,
 )
 from services.jobstore.model import JobRecord, Unit
+from services.jobstore.workers import Worker, say_present, stay_present
 
 
 class Runtime:
@@ -41,6 +44,7 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._parts: Parts
         self._close: Callable[[], Awaitable[None]]
+        self._presence: asyncio.Task[None] | None = None
         threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
 
     def start(self) -> None:
@@ -51,9 +55,26 @@ class Runtime:
 
         self.run(make())
 
+    def present(self, worker: Worker) -> None:
+        """From now on the worker is known to be there."""
+
+        async def begin() -> None:
+            with suppress(Unavailable):
+                await say_present(self._parts.records, worker)
+            self._presence = asyncio.create_task(stay_present(self._parts.records, worker))
+
+        self.run(begin())
+
     def stop(self) -> None:
-        """Close the parts."""
-        self.run(self._close())
+        """Take leave and close the parts."""
+
+        async def end() -> None:
+            if self._presence:
+                self._presence.cancel()
+                await asyncio.gather(self._presence, return_exceptions=True)
+            await self._close()
+
+        self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def run(self, doing: Coroutine[Any, Any, Any] | Awaitable[Any]) -> Any:
@@ -127,16 +148,23 @@ def worker_app(settings: WorkerSettings) -> tuple[Celery, Runtime]:
     return app, runtime
 
 
-def run(settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, name: str) -> None:
-    """Work until SIGTERM; units in flight are finished first.
+def run(
+    settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, name: str, on_ready: Callable[[], object]
+) -> int:
+    """Work until SIGTERM; units in flight are finished first. Returns the exit code.
+
+    It is not 0 when Celery gave up, which an outage of Redis at a bad moment brings about (kombu cannot always close a
+    broken connection). Whoever started the process is to start it again; nothing is lost by it.
 
     Args:
         settings: see WorkerSettings.
         queues: which kinds of work to do.
         with_beat: run Celery beat too, in a thread: a process of its own would outlive a worker that is killed.
         name: of this worker, for Celery's tools.
+        on_ready: called when it takes from its queues and is known to be there.
     """
     app, runtime = worker_app(settings)
+    node = nodename(name, socket.gethostname())
     runtime.start()
     beat = EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler") if with_beat else None
     telemetry.logger().info("serving", queues=list(queues), concurrency=settings.concurrency)
@@ -145,7 +173,7 @@ def run(settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, nam
             pool="threads",
             concurrency=settings.concurrency,
             queues=list(queues),
-            hostname=nodename(name, socket.gethostname()),
+            hostname=node,
             quiet=True,
             loglevel="WARNING",
             without_gossip=True,
@@ -153,7 +181,15 @@ def run(settings: WorkerSettings, queues: Sequence[str], *, with_beat: bool, nam
         )
         if beat:
             beat.start()
+
+        # Signals hold their receivers weakly; this one lives as long as the worker runs.
+        @signals.worker_ready.connect
+        def ready(**_: object) -> None:
+            runtime.present(Worker(node, frozenset(queues)))
+            on_ready()
+
         worker.start()
+        return worker.exitcode or 0
     finally:
         if beat:
             beat.stop()

@@ -41,7 +41,7 @@ def recover(platform: RunningPlatform, client: Client) -> None:
 def test_status_names_every_service(client: Client) -> None:
     model = client.model()
     assert model.ready
-    assert {s.service for s in model.services} == {"preprocess", "encoder", "decoder", "cache"}
+    assert {s.service for s in model.services} == {"preprocess", "encoder", "decoder", "cache", "workers"}
     assert len(model.fingerprint) == 64
     assert model.model == "auricle-mini"
     assert model.context_tokens == 8192

@@ -65,19 +65,24 @@ class Report:
     jobs: int = 0
     windows: int = 0
     kills: Counter[str] = field(default_factory=Counter)
+    fallen: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
     decoded: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        killed = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
         return (
             f"{self.jobs} jobs of {self.windows} windows in {self.seconds:.1f} s under {self.kills.total()} kills"
-            f" ({killed})\nwindows encoded {self.encoded}, decoded {self.decoded}:"
+            f" ({_counts(self.kills)})\nended by themselves and started again: {_counts(self.fallen) or 'none'}\n"
+            f"windows encoded {self.encoded}, decoded {self.decoded}:"
             f" {self.encoded - self.windows} and {self.decoded - self.windows} more than needed\n"
             f"lost, stuck, missing, counted twice or different: {len(self.wrong)}"
         )
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
 
 def toys(count: int, seed: int) -> list[Toy]:
@@ -116,11 +121,13 @@ class Storm:
         self._weather = weather
         self._draw = random.Random(seed)
         self.kills: Counter[str] = Counter()
+        self.fallen: Counter[str] = Counter()
 
     def rage(self, until: Callable[[], bool]) -> None:
         """Kill one after the other until the condition holds; then everything runs again."""
         while not until():
             self._sleep(self._weather.calm_seconds, until)
+            self._start_fallen()
             processes = self._platform.supervisor.processes
             serving = [name for name, process in processes.items() if process.spec.is_ready()]
             dead = len(processes) - len(serving)
@@ -135,6 +142,13 @@ class Storm:
             self._platform.process(name).start()
         for process in self._platform.supervisor.processes.values():
             process.wait_ready()
+
+    def _start_fallen(self) -> None:
+        """What ended by itself is started again, as `auricle up` and Kubernetes do."""
+        for name, process in self._platform.supervisor.processes.items():
+            if process.exit_code is not None:
+                self.fallen[name] += 1
+                process.start()
 
     def _sleep(self, seconds: tuple[float, float], until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._draw.uniform(*seconds)
@@ -189,7 +203,7 @@ def run(
         telling = Telling(pending, storm.kills, tell)
         storm.rage(until=telling.all_done)
         report.seconds = time.monotonic() - started
-        report.kills = storm.kills
+        report.kills, report.fallen = storm.kills, storm.fallen
         report.encoded = platform.worked_on("encode") - encoded
         report.decoded = platform.worked_on("decode") - decoded
         calm = [callers.submit(done, client, toy) for toy in recordings]

@@ -281,4 +281,5 @@ async def test_a_chat_without_redis_is_answered_and_the_status_says_so() -> None
                 "encoder": True,
                 "decoder": True,
                 "cache": False,
+                "workers": False,
             }

@@ -110,6 +110,7 @@ async def running_jobs(redis: ValkeyServer, store: Path, **rules: Any) -> AsyncI
                 client, models, clock, unused = records_client(redis.connection_url), Models(), Clock(), None
                 parts: Any = Parts(
                     settings=settings,
+                    records=client,
                     store=JobStore(client),
                     units=UnitStore(client, clock_ms=clock.now_ms),
                     blobs=JobBlobs(store_url),

@@ -41,6 +41,11 @@ def said(content: str, index: int, seconds: int, question: str = "Transcribe the
     return f"user: <{mark(content, index)}x{seconds * 25}> {question}"
 
 
+def test_the_status_names_the_workers(jobs_client: Client) -> None:
+    status = {service.service: service for service in jobs_client.model().services}
+    assert (status["workers"].ready, status["workers"].detail) == (True, "1 worker")
+
+
 def test_a_transcript_has_every_window_in_order_with_its_time(jobs_client: Client) -> None:
     job = finished(jobs_client.jobs.create(recording("transcript", 30, 20, 5)))
     assert (job.state, job.task, job.progress.finished_windows) == ("succeeded", "transcribe", 3)
