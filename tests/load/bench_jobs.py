@@ -54,8 +54,10 @@ class JobReport:
         speed: seconds of audio in a second.
         cpu_seconds_per_minute: processor time of all processes for a minute of audio.
         peak_mb: largest resident size of each process, in MB.
-        direct_seconds: the same windows through the pipeline, with as many at once as the workers have.
-        overhead: what the job took longer, as a part of it.
+        direct_seconds, direct_cpu_seconds_per_minute: the same windows through the pipeline, with as many at once as
+            the workers have.
+        overhead, cpu_overhead: what the job took longer, and what processor time it took more, as a part of the direct
+            way's.
     """
 
     minutes: float
@@ -65,7 +67,9 @@ class JobReport:
     speed: float
     cpu_seconds_per_minute: float
     direct_seconds: float
+    direct_cpu_seconds_per_minute: float
     overhead: float
+    cpu_overhead: float
     peak_mb: dict[str, float] = field(default_factory=dict)
 
 
@@ -167,7 +171,10 @@ def measure(minutes: float, workers: int) -> JobReport:
             run_job(platform, sound_of(0.5, seed=0))  # warms everything up
             job_seconds, windows, cpu_seconds, peak_mb = run_job(platform, sound)
             at_once = WorkerSettings().concurrency * workers
+            watcher, own = Watcher(platform), psutil.Process()
+            before = watcher.cpu_seconds() + sum(own.cpu_times()[:2])
             direct_seconds = asyncio.run(run_directly(platform, sound, at_once))
+            direct_cpu_seconds = watcher.cpu_seconds() + sum(own.cpu_times()[:2]) - before
     return JobReport(
         minutes=minutes,
         workers=workers,
@@ -176,7 +183,9 @@ def measure(minutes: float, workers: int) -> JobReport:
         speed=round(minutes * 60 / job_seconds, 2),
         cpu_seconds_per_minute=round(cpu_seconds / minutes, 2),
         direct_seconds=round(direct_seconds, 2),
+        direct_cpu_seconds_per_minute=round(direct_cpu_seconds / minutes, 2),
         overhead=round(job_seconds / direct_seconds - 1, 3),
+        cpu_overhead=round(cpu_seconds / direct_cpu_seconds - 1, 3),
         peak_mb={name: round(value, 1) for name, value in peak_mb.items()},
     )
 
