@@ -199,6 +199,16 @@ async def test_two_workers_do_not_get_the_same_unit(records: Records) -> None:
     assert await records.claim(unit) is None
 
 
+async def test_what_is_done_or_given_up_is_not_done_again(records: Records) -> None:
+    created = await records.create()
+    done, poison = await records.prepare(created.id, 30.0, 30.0)
+    await records.do(done)
+    await records.units.fail(await records.leased(poison), ERROR, None)
+    assert [await records.claim(unit) for unit in (done, poison)] == [None, None]
+    records.pass_seconds(LEASE_SECONDS + LOST_AFTER_SECONDS)
+    assert [await records.claim(unit) for unit in (done, poison)] == [None, None]
+
+
 async def test_a_lease_that_ran_out_goes_to_the_next_and_its_holder_changes_nothing(records: Records) -> None:
     created = await records.create()
     encode = (await records.prepare(created.id, 30.0))[0]
