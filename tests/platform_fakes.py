@@ -300,7 +300,7 @@ class Platform:
 
 
 @asynccontextmanager
-async def running_platform(**settings: Any) -> AsyncIterator[Platform]:
+async def running_platform(*, canary_encoder: FakeEncoder | None = None, **settings: Any) -> AsyncIterator[Platform]:
     """Fakes and a gateway on free ports; `settings` are the gateway's."""
     preprocess, encoder, decoder = FakePreprocess(), FakeEncoder(), FakeDecoder()
     async with AsyncExitStack() as stack:
@@ -317,7 +317,9 @@ async def running_platform(**settings: Any) -> AsyncIterator[Platform]:
                 **settings,
             }
         )
-        gateway = await stack.enter_async_context(GrpcServer(build(given, encoder=encoder), given))
+        gateway = await stack.enter_async_context(
+            GrpcServer(build(given, encoder=encoder, canary_encoder=canary_encoder), given)
+        )
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}", CLIENT_LIMITS))
         stub = assistant_pb2_grpc.AssistantServiceStub(channel)
         yield Platform(gateway, preprocess, encoder, decoder, channel, stub)

@@ -26,6 +26,9 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 SET_BY_THE_CHART = {
     "api_keys_file",
+    "canary_decoder_address",
+    "canary_encoder_address",
+    "canary_percent",
     "checkpoint",
     "decoder_address",
     "drain_seconds",

@@ -101,7 +101,7 @@ timeoutSeconds: 5
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels:
-      {{- include "auricle.selector" $ | nindent 6 }}
+      {{- include "auricle.podSelector" $ | nindent 6 }}
 {{- end }}
 {{- end -}}
 
@@ -111,6 +111,7 @@ timeoutSeconds: 5
 metadata:
   labels:
     {{- include "auricle.labels" . | nindent 4 }}
+    auricle/track: stable
   annotations:
     prometheus.io/scrape: "true"
     prometheus.io/port: {{ $c.ports.metrics | int | quote }}
