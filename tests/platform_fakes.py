@@ -209,6 +209,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
 
     def __init__(self) -> None:
         self.fingerprint = FINGERPRINT
+        self.model = "toy"
         self.context_tokens = 2048
         self.seen: list[Seen] = []
         self.requests: list[decoder_pb2.GenerateRequest] = []
@@ -220,7 +221,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
     async def DescribeDecoder(self, request: Any, context: Any) -> decoder_pb2.DescribeDecoderResponse:
         self.described += 1
         return decoder_pb2.DescribeDecoderResponse(
-            model="toy",
+            model=self.model,
             fingerprint=self.fingerprint,
             hidden_size=HIDDEN_SIZE,
             context_tokens=self.context_tokens,
