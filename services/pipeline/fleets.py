@@ -134,7 +134,7 @@ def halves_of(settings: FleetSettings, encoder_address: str, decoder_address: st
     """The encoder and decoder at these addresses, called as settings say. Make them inside a running event loop."""
 
     def encoder(address: str, tls_name: str | None) -> EncoderClient:
-        return EncoderClient(address, tls_ca=settings.services_ca, tls_name=tls_name)
+        return EncoderClient(address, tls=settings.services_tls, tls_name=tls_name)
 
     def decoder(address: str, tls_name: str | None) -> DecoderClient:
         return DecoderClient(_channel(settings, max_message_bytes, address, tls_name))
@@ -146,4 +146,4 @@ def halves_of(settings: FleetSettings, encoder_address: str, decoder_address: st
 
 
 def _channel(settings: FleetSettings, max_message_bytes: int, address: str, tls_name: str | None) -> grpc.aio.Channel:
-    return connect(address, max_message_bytes=max_message_bytes, tls_ca=settings.services_ca, tls_name=tls_name)
+    return connect(address, max_message_bytes=max_message_bytes, tls=settings.services_tls, tls_name=tls_name)

@@ -43,6 +43,8 @@ SET_BY_THE_CHART = {
     "preprocess_address",
     "redis_url",
     "services_ca",
+    "services_cert",
+    "services_key",
     "spool_dir",
     "store_url",
     "tls_cert",
