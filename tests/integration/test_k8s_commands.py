@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -401,6 +402,26 @@ async def test_both_models_are_asked_the_same_and_the_verdict_decides_about_prom
         assert "passed: 1 tasks, 4 questions; no task may lose more than 2 points" in result.output
         place.run("rollout", "promote")
         assert place.variables("decoder")["AURICLE_DECODER_MODEL_NAME"] == OTHER
+
+
+def test_every_command_of_the_operations_page_runs(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe.toml").write_text('stage = "sft"\n')
+    write_manifest(tmp_path / "held-out.jsonl", [question(1)])
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^ {4}(auricle [^\n†]*k8s [^\n†]*)", page, re.MULTILINE)]
+    assert len(commands) > 10
+    for command in commands:
+        words = command[command.index("k8s") + 1 :]
+        if "abort" in words:
+            place.run("rollout", "start", "house/third", "--filled")
+        # A run cannot be made twice, the gateway is not here, and nothing was compared.
+        further = {"train": "--dry-run", "compare": "--dry-run", "promote": "--force"}
+        place.run(*words, *(option for word, option in further.items() if word in words))
+    assert place.variables("decoder")["AURICLE_DECODER_MODEL_NAME"] == "house/new-model"
+    assert place.percent() is None
 
 
 def question(number: int) -> Example:
