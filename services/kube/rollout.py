@@ -10,7 +10,9 @@ need halves of two models.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from services.kube import canary
 from services.kube.canary import HALVES, canary_name
@@ -20,6 +22,8 @@ from services.kube.scaling import hold, let_go
 from services.kube.telling import Telling
 from services.kube.waiting import job_done, rolled_out
 
+# Of a change that others come between.
+_TRIES = 5
 # They ask encoder and decoder of the release, whatever the gateway does; units that they would fail wait in the queues.
 WORKERS = ("worker-prepare", "worker-encode", "worker-decode")
 
@@ -159,18 +163,26 @@ class Rollout:
             self._telling.say(f"service {name_of(service)} is there already")
 
     def _tell_gateway(self, release: Release, variables: dict[str, str | None]) -> None:
-        gateway = release.deployment("gateway")
-        template = with_variables(gateway["spec"]["template"], variables)
-        self._change_pods(gateway, template)
-        rolled_out(self._cluster, name_of(gateway), self._telling, self._timeout_seconds)
+        name = name_of(release.deployment("gateway"))
+        self._change_pods(name, lambda template: with_variables(template, variables))
+        rolled_out(self._cluster, name, self._telling, self._timeout_seconds)
 
-    def _change_pods(self, deployment: Object, template: Object) -> None:
-        if template == deployment["spec"]["template"]:
-            return
-        # Lists are replaced whole, so somebody else's change meanwhile must not be lost.
-        version = {"resourceVersion": deployment["metadata"]["resourceVersion"]}
-        change = {"metadata": version, "spec": {"template": {"spec": template["spec"]}}}
-        self._cluster.patch(DEPLOYMENTS, name_of(deployment), change)
+    def _change_pods(self, name: str, change: Callable[[Object], Object]) -> None:
+        """Change a Deployment's pod template as it is now; autoscalers and controllers write to it at any time."""
+        for tries_left in reversed(range(_TRIES)):
+            deployment = self._cluster.get(DEPLOYMENTS, name)
+            template = change(deployment["spec"]["template"])
+            if template == deployment["spec"]["template"]:
+                return
+            # Lists are replaced whole, so somebody else's change meanwhile must not be lost.
+            version = {"resourceVersion": deployment["metadata"]["resourceVersion"]}
+            patch = {"metadata": version, "spec": {"template": {"spec": template["spec"]}}}
+            try:
+                self._cluster.patch(DEPLOYMENTS, name, patch)
+                return
+            except Conflict:
+                if not tries_left:
+                    raise
 
     def _annotate_canary(self, release: Release, key: str, value: str) -> None:
         change = {"metadata": {"annotations": {key: value}}}
@@ -215,7 +227,7 @@ class Rollout:
         for half in HALVES:
             deployment = release.deployment(half)
             self._telling.will(f"change {name_of(deployment)} from {model_of(deployment)} to {model}")
-            self._change_pods(deployment, with_model(deployment["spec"]["template"], half, model))
+            self._change_pods(name_of(deployment), partial(with_model, component=half, model=model))
         for half in HALVES:
             rolled_out(self._cluster, name_of(release.deployment(half)), self._telling, self._timeout_seconds)
 

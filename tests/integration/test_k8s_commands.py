@@ -164,6 +164,22 @@ def test_a_rollout_brings_up_both_halves_before_the_gateway_hears_of_them(place:
     assert place.variables("decoder")["AURICLE_DECODER_MODEL_NAME"] == MODEL
 
 
+def test_what_others_change_at_the_gateway_meanwhile_stays(place: Place) -> None:
+    settle = place.api.on_write
+
+    def scaled_meanwhile(plural: str, item: dict[str, Any]) -> None:
+        settle(plural, item)
+        if item["metadata"]["name"] == "auricle-canary-decoder":
+            gateway = copy.deepcopy(place.item("deployments", "gateway"))
+            gateway["spec"]["replicas"] = 7
+            place.api.put(gateway)
+            settle("deployments", place.item("deployments", "gateway"))
+
+    place.api.on_write = scaled_meanwhile
+    place.run("rollout", "start", OTHER, "--share", "10", "--filled")
+    assert (place.replicas("gateway"), place.percent()) == (7, "10")
+
+
 def test_the_canarys_objects_are_valid_and_selected_by_no_one_elses_selector(place: Place) -> None:
     place.run("rollout", "start", OTHER)
     made = [

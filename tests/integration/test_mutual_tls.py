@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -89,9 +88,9 @@ async def test_the_probe_shows_the_certificate_as_well(ours: Certificates, monke
     [{"tls_cert": "c"}, {"tls_key": "k"}, {"tls_client_ca": "a"}],
     ids=lambda fields: next(iter(fields)),
 )
-def test_half_of_a_servers_tls_is_refused(fields: dict[str, str]) -> None:
+def test_half_of_a_servers_tls_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tls_"):
-        ServerSettings(port=0, **{name: Path(path) for name, path in fields.items()})
+        ServerSettings(port=0, **fields)
 
 
 def test_half_of_a_callers_tls_is_refused(ours: Certificates) -> None:
