@@ -209,6 +209,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
 
     def __init__(self) -> None:
         self.fingerprint = FINGERPRINT
+        self.model = "toy"
         self.context_tokens = 2048
         self.seen: list[Seen] = []
         self.requests: list[decoder_pb2.GenerateRequest] = []
@@ -220,7 +221,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
     async def DescribeDecoder(self, request: Any, context: Any) -> decoder_pb2.DescribeDecoderResponse:
         self.described += 1
         return decoder_pb2.DescribeDecoderResponse(
-            model="toy",
+            model=self.model,
             fingerprint=self.fingerprint,
             hidden_size=HIDDEN_SIZE,
             context_tokens=self.context_tokens,
@@ -300,7 +301,7 @@ class Platform:
 
 
 @asynccontextmanager
-async def running_platform(**settings: Any) -> AsyncIterator[Platform]:
+async def running_platform(*, canary_encoder: FakeEncoder | None = None, **settings: Any) -> AsyncIterator[Platform]:
     """Fakes and a gateway on free ports; `settings` are the gateway's."""
     preprocess, encoder, decoder = FakePreprocess(), FakeEncoder(), FakeDecoder()
     async with AsyncExitStack() as stack:
@@ -317,7 +318,9 @@ async def running_platform(**settings: Any) -> AsyncIterator[Platform]:
                 **settings,
             }
         )
-        gateway = await stack.enter_async_context(GrpcServer(build(given, encoder=encoder), given))
+        gateway = await stack.enter_async_context(
+            GrpcServer(build(given, encoder=encoder, canary_encoder=canary_encoder), given)
+        )
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}", CLIENT_LIMITS))
         stub = assistant_pb2_grpc.AssistantServiceStub(channel)
         yield Platform(gateway, preprocess, encoder, decoder, channel, stub)

@@ -1,7 +1,6 @@
 """Channels between the services: message limits, keepalive, TLS, retries on UNAVAILABLE, traces and request ids."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,6 +8,7 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from services.common.interceptors import REQUEST_ID_KEY, request_id
 from services.common.server import channel_limits
+from services.common.tls import ClientTls
 
 # gRPC retries only calls that no server has begun to answer, so a retry can never repeat an answer (gRFC A6).
 RETRY_POLICY = {
@@ -38,18 +38,17 @@ def tls_name_options(tls_name: str | None) -> list[tuple[str, Any]]:
 
 
 def connect(
-    address: str, *, max_message_bytes: int, tls_ca: Path | None = None, tls_name: str | None = None
+    address: str, *, max_message_bytes: int, tls: ClientTls | None = None, tls_name: str | None = None
 ) -> grpc.aio.Channel:
-    """Open a channel to a service at `host:port`; with `tls_ca` (PEM) it is encrypted and the server verified.
+    """Open a channel to a service at `host:port`; with `tls` it is encrypted and the server verified.
 
     Its certificate must bear `tls_name`, or the address's name where that is None.
     """
     interceptors = aio_client_interceptors()
     options = [*_options(max_message_bytes), *tls_name_options(tls_name)]
-    if tls_ca is None:
+    if tls is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
-    credentials = grpc.ssl_channel_credentials(tls_ca.read_bytes())
-    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=options, interceptors=interceptors)
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

@@ -192,6 +192,11 @@ def from_rpc_error(rpc_error: grpc.aio.AioRpcError, service: str) -> AuricleErro
         if cls is Unavailable:
             message = f"the {service} service cannot be reached"
             return Unavailable(message, metadata={"service": service}, retry_after_seconds=1.0)
+        if rpc_error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            # While services are upgraded another replica may know the call, or this one soon.
+            message = f"the {service} service does not know this call: it is older than its caller"
+            metadata = {"service": service}
+            return Unavailable(message, reason="SERVICE_TOO_OLD", metadata=metadata, retry_after_seconds=1.0)
         if cls is Internal:
             return Internal(f"{service}: {rpc_error.code().name}: {rpc_error.details()}")
         return cls(rpc_error.details() or rpc_error.code().name, metadata={"service": service})

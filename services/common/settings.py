@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.tls import check_together
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -29,7 +31,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
 
-class ServerSettings(Settings):
+class TlsSettings(Settings):
+    """How a gRPC server is encrypted, and whom it lets in."""
+
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; with tls_key turns TLS on for gRPC")
+    tls_key: Path | None = Field(None, description="PEM private key")
+    tls_client_ca: Path | None = Field(None, description="PEM CA; clients must then show a certificate (mTLS)")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        # Half of it would serve unencrypted, or let everybody in, without a word.
+        check_together({"tls_cert": self.tls_cert, "tls_key": self.tls_key})
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key: without TLS no client shows a certificate")
+        return self
+
+
+class ServerSettings(TlsSettings):
     """What every gRPC server of the platform is told."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -39,9 +57,6 @@ class ServerSettings(Settings):
     max_concurrent_rpcs: int = Field(256, ge=1, description="calls in flight; further ones are refused")
     drain_seconds: float = Field(20.0, ge=0, description="time that work in flight has after SIGTERM")
     default_deadline_seconds: float = Field(300.0, gt=0, description="limit for calls that bring no deadline")
-    tls_cert: Path | None = Field(None, description="PEM certificate chain; with tls_key turns TLS on")
-    tls_key: Path | None = Field(None, description="PEM private key")
-    tls_client_ca: Path | None = Field(None, description="PEM CA; clients must then show a certificate (mTLS)")
 
 
 def load(settings_class: type[SettingsT]) -> SettingsT:

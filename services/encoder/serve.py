@@ -40,6 +40,8 @@ def command(settings: EncoderServerSettings, repository: Path) -> list[str]:
             "grpc-server-cert": settings.tls_cert,
             "grpc-server-key": settings.tls_key,
         }
+    if settings.tls_client_ca:
+        further |= {"grpc-use-ssl-mutual": "true", "grpc-root-cert": settings.tls_client_ca}
     return triton_command(
         settings.triton,
         repository,

@@ -6,7 +6,13 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ENCODER_GRPC_PORT, ENCODER_HTTP_PORT, ENCODER_METRICS_PORT, Settings
+from services.common.settings import (
+    ENCODER_GRPC_PORT,
+    ENCODER_HTTP_PORT,
+    ENCODER_METRICS_PORT,
+    Settings,
+    TlsSettings,
+)
 
 
 class EncoderSettings(Settings):
@@ -39,8 +45,10 @@ class EncoderSettings(Settings):
     )
 
 
-class EncoderServerSettings(EncoderSettings):
+class EncoderServerSettings(EncoderSettings, TlsSettings):
     """What `services.encoder.serve` reads besides: where Triton finds the model and listens."""
+
+    model_config = SettingsConfigDict(env_prefix="AURICLE_ENCODER_", frozen=True, extra="ignore")
 
     volume: Path = Field(Path("/models"), description="model volume, see services.encoder.ready")
     model: str = Field("auricle-mini", min_length=1, description="name of the model on the volume")
@@ -50,6 +58,4 @@ class EncoderServerSettings(EncoderSettings):
     http_port: int = Field(ENCODER_HTTP_PORT, ge=1, le=65535, description="port of health checks over HTTP")
     metrics_port: int = Field(ENCODER_METRICS_PORT, ge=1, le=65535, description="Prometheus port")
     drain_seconds: float = Field(20.0, ge=0, description="time that work in flight has after SIGTERM")
-    tls_cert: Path | None = Field(None, description="PEM certificate chain; with tls_key turns TLS on for gRPC")
-    tls_key: Path | None = Field(None, description="PEM private key")
     traces_url: str | None = Field(None, description="OTLP over HTTP address of spans; none are made without it")

@@ -1,6 +1,7 @@
 """The gateway's composition root."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 import grpc
@@ -20,6 +21,7 @@ from services.gateway.servicer import AssistantServicer
 from services.gateway.settings import GatewaySettings
 from services.gateway.status import Check, StatusBoard, encoder_check, replicas_check, workers_check
 from services.gateway.sweeper import regularly
+from services.gateway.tracks import CANARY, STABLE, Track, Tracks
 from services.gateway.validation import ChatLimits
 from services.gateway.webhook_checks import WebhookChecks
 from services.jobstore.blobs import JobBlobs
@@ -30,7 +32,7 @@ from services.jobstore.record import JobStore
 from services.jobstore.uri_sources import uri_sources
 from services.pipeline import hearing, model_watch
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
-from services.pipeline.fleets import DecoderFleet, fleets_of
+from services.pipeline.fleets import DecoderFleet, Halves, PreprocessFleet, fleets_of, halves_of
 from services.pipeline.hearing import HearingLimits, Listener
 from services.pipeline.model_watch import ModelWatch
 from services.pipeline.pipeline import Pipeline
@@ -43,31 +45,33 @@ class Encoder(hearing.Encoder, model_watch.DescribesEncoder, Protocol):
     """What the gateway needs of EncoderFleet."""
 
 
-def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Service:
-    """The gateway as a Service. Call it inside a running event loop; tests bring their own encoder."""
+def build(
+    settings: GatewaySettings, *, encoder: Encoder | None = None, canary_encoder: Encoder | None = None
+) -> Service:
+    """The gateway as a Service. Call it inside a running event loop; tests bring their own encoders."""
     fleets = fleets_of(settings, settings.max_message_bytes)
     encoder, decoder = encoder or fleets.encoder, fleets.decoder
     cache = _cache(settings)
-    models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
-    listener = Listener(fleets.preprocess, encoder, cache, _hearing_limits(settings))
     store = AudioStore(settings.store_url, _store_limits(settings))
     resumable = ResumableUploads(store)
     limits = ChatLimits(settings.max_audio_parts, settings.max_inline_bytes)
-    checks: dict[str, Check] = {
-        "preprocess": replicas_check(fleets.preprocess.replicas),
-        "encoder": encoder_check(encoder),
-        "decoder": replicas_check(decoder.replicas),
-    }
     records = _records(settings)
-    if cache:
-        checks["cache"] = cache.check
+    shared: dict[str, Check] = {"cache": cache.check} if cache else {}
     if records:
-        checks["workers"] = workers_check(records)
+        shared["workers"] = workers_check(records)
+    stable = _track(STABLE, settings, fleets.preprocess, encoder, decoder, cache, shared)
+    models = stable.models
+    halves = _canary_halves(settings)
+    canary = None
+    if halves:
+        rolled_out = canary_encoder or halves.encoder
+        canary = _track(CANARY, settings, fleets.preprocess, rolled_out, halves.decoder, cache, shared)
+    tracks = Tracks(stable, canary, settings.canary_percent)
     servicer = AssistantServicer(
-        Chats(Pipeline(listener, decoder, models), store, limits, settings.max_concurrent_chats),
+        Chats(tracks, store, limits, settings.max_concurrent_chats),
         store,
         resumable,
-        StatusBoard(models, checks),
+        tracks,
         limits,
         settings.max_concurrent_uploads,
     )
@@ -82,6 +86,9 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         # Who joins is asked what it serves before the next request.
         fleets.start(on_join=models.forget)
         models.start()
+        if halves and canary:
+            halves.start(on_join=canary.models.forget)
+            canary.models.start()
         for sweep in (store.sweep, resumable.sweep):
             sweeper.append(asyncio.create_task(regularly(sweep, settings.upload_sweep_seconds)))
 
@@ -89,6 +96,9 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         for task in sweeper:
             task.cancel()
         await models.close()
+        if halves and canary:
+            await canary.models.close()
+            await halves.close()
         if cache:
             await cache.close()
         if records:
@@ -103,6 +113,31 @@ def build(settings: GatewaySettings, *, encoder: Encoder | None = None) -> Servi
         close=close,
         interceptors=[ApiKeyInterceptor(KeyFile(settings.api_keys_file))] if settings.api_keys_file else [],
     )
+
+
+def _track(
+    name: str,
+    settings: GatewaySettings,
+    preprocess: PreprocessFleet,
+    encoder: Encoder,
+    decoder: DecoderFleet,
+    cache: EmbeddingCache | None,
+    shared: Mapping[str, Check],
+) -> Track:
+    models = ModelWatch(encoder, decoder, interval_seconds=settings.model_check_seconds)
+    listener = Listener(preprocess, encoder, cache, _hearing_limits(settings))
+    checks: dict[str, Check] = {
+        "preprocess": replicas_check(preprocess.replicas),
+        "encoder": encoder_check(encoder),
+        "decoder": replicas_check(decoder.replicas),
+        **shared,
+    }
+    return Track(name, Pipeline(listener, decoder, models), models, StatusBoard(models, checks))
+
+
+def _canary_halves(settings: GatewaySettings) -> Halves | None:
+    encoder, decoder = settings.canary_encoder_address, settings.canary_decoder_address
+    return halves_of(settings, encoder, decoder, settings.max_message_bytes) if encoder and decoder else None
 
 
 def _cache(settings: GatewaySettings) -> EmbeddingCache | None:

@@ -8,9 +8,10 @@ from services.common.auth import current_tenant
 from services.common.errors import NotFound
 from services.gateway.audio_store import AudioStore
 from services.gateway.slots import Slots
+from services.gateway.tracks import Tracks
 from services.gateway.validation import ChatLimits, audio_field, check_chat
 from services.pipeline.conversation import AudioInput, Turn, chunked
-from services.pipeline.pipeline import Answer, Pipeline
+from services.pipeline.pipeline import Answer
 from services.pipeline.timing import RequestClock
 
 # Large enough to cost few messages, small enough to let preprocess begin at once.
@@ -20,17 +21,24 @@ CHUNK_BYTES = 256 * 2**10
 class Chats:
     """Answers chats, a bounded number at once."""
 
-    def __init__(self, pipeline: Pipeline, store: AudioStore, limits: ChatLimits, max_concurrent: int) -> None:
-        self._pipeline = pipeline
+    def __init__(self, tracks: Tracks, store: AudioStore, limits: ChatLimits, max_concurrent: int) -> None:
+        self._tracks = tracks
         self._store = store
         self._limits = limits
         self._slots = Slots(max_concurrent, "chats")
 
-    async def answer(self, request: assistant_pb2.ChatRequest) -> AsyncGenerator[str | Answer, None]:
+    async def answer(
+        self, request: assistant_pb2.ChatRequest, wanted: str | None = None
+    ) -> AsyncGenerator[str | Answer, None]:
         """The answer's text piece by piece, and at last the whole Answer.
+
+        Args:
+            request: the conversation.
+            wanted: the track that it asks for, if it does.
 
         Raises:
             InvalidArgument: the request breaks the contract.
+            FailedPrecondition: the track that it asks for is not there (NO_CANARY).
             NotFound: a named recording is not there (AUDIO_NOT_FOUND).
             ResourceExhausted: too many chats are in progress (GATEWAY_BUSY).
             AuricleError: what the pipeline raises.
@@ -39,7 +47,8 @@ class Chats:
         with self._slots.take():
             check_chat(request, self._limits)
             turns = [await self._turn(index, message) for index, message in enumerate(request.messages)]
-            async with aclosing(self._pipeline.answer(turns, request.config, clock)) as pieces:
+            track = self._tracks.choose(request.messages, wanted)
+            async with aclosing(track.pipeline.answer(turns, request.config, clock)) as pieces:
                 async for piece in pieces:
                     yield piece
 

@@ -14,7 +14,7 @@ from services.gateway.chats import Chats
 from services.gateway.responses import audio_resource, chat_response, upload_progress
 from services.gateway.resumable import ResumableUploads
 from services.gateway.slots import Slots
-from services.gateway.status import StatusBoard
+from services.gateway.tracks import Tracks, wanted_track
 from services.gateway.uploads import chunks_of, config_of, hear_out
 from services.gateway.validation import ChatLimits
 from services.pipeline.pipeline import Answer
@@ -28,21 +28,21 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
         chats: Chats,
         store: AudioStore,
         resumable: ResumableUploads,
-        board: StatusBoard,
+        tracks: Tracks,
         limits: ChatLimits,
         max_concurrent_uploads: int,
     ) -> None:
         self._chats = chats
         self._store = store
         self._resumable = resumable
-        self._board = board
+        self._tracks = tracks
         self._limits = limits
         self._upload_slots = Slots(max_concurrent_uploads, "uploads")
 
     async def Chat(self, request: assistant_pb2.ChatRequest, context: Any) -> assistant_pb2.ChatResponse:
         """The whole answer."""
         answer: Answer | None = None
-        async with aclosing(self._chats.answer(request)) as pieces:
+        async with aclosing(self._chats.answer(request, wanted_track(context))) as pieces:
             async for piece in pieces:
                 answer = piece if isinstance(piece, Answer) else answer
         if answer is None:
@@ -53,7 +53,7 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
         self, request: assistant_pb2.StreamChatRequest, context: Any
     ) -> AsyncIterator[assistant_pb2.StreamChatResponse]:
         """The answer while it is decoded."""
-        async with aclosing(self._chats.answer(request.chat)) as pieces:
+        async with aclosing(self._chats.answer(request.chat, wanted_track(context))) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Answer):
                     yield assistant_pb2.StreamChatResponse(summary=chat_response(piece))
@@ -91,7 +91,7 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServiceServicer):
 
     async def GetModel(self, request: assistant_pb2.GetModelRequest, context: Any) -> assistant_pb2.GetModelResponse:
         """Which model answers, what it accepts, and whether all is well."""
-        status = await self._board.status()
+        status = await self._tracks.named(wanted_track(context)).board.status()
         response = assistant_pb2.GetModelResponse(
             max_audio_parts=self._limits.max_audio_parts,
             max_audio_bytes=self._limits.max_inline_bytes,

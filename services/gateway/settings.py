@@ -11,6 +11,7 @@ from services.common.auth import KeyFile
 from services.common.settings import GATEWAY_METRICS_PORT, GATEWAY_PORT, ServerSettings
 from services.common.webhook_secrets import WebhookSettings
 from services.jobstore.uri_sources import UriSettings
+from services.pipeline.endpoints import TARGET, check_target
 from services.pipeline.settings import FleetSettings
 
 
@@ -47,6 +48,10 @@ class GatewaySettings(FleetSettings, UriSettings, WebhookSettings, ServerSetting
 
     max_concurrent_questions: int = Field(8, ge=1, description="questions about jobs in progress; others are refused")
 
+    canary_encoder_address: str | None = Field(None, description=f"encoder of a model that is rolled out: {TARGET}")
+    canary_decoder_address: str | None = Field(None, description=f"its decoder: {TARGET}")
+    canary_percent: int = Field(0, ge=0, le=100, description="share of the conversations that it answers")
+
     max_audio_parts: int = Field(16, ge=1, le=256, description="audio parts in one request")
     max_inline_bytes: int = Field(32 * 2**20, ge=1, description="bytes of one inline audio")
     max_concurrent_chats: int = Field(64, ge=1, description="chats in progress; further ones are refused")
@@ -74,6 +79,21 @@ class GatewaySettings(FleetSettings, UriSettings, WebhookSettings, ServerSetting
         except BaseError:
             raise ValueError("no kind of store that is known") from None
         return url
+
+    @field_validator("canary_encoder_address", "canary_decoder_address")
+    @classmethod
+    def _canary_is_known(cls, target: str | None) -> str | None:
+        if target is not None:
+            check_target(target)
+        return target
+
+    @model_validator(mode="after")
+    def _canary_has_both_halves(self) -> "GatewaySettings":
+        if (self.canary_encoder_address is None) != (self.canary_decoder_address is None):
+            raise ValueError("canary_encoder_address and canary_decoder_address belong together")
+        if self.canary_percent and self.canary_decoder_address is None:
+            raise ValueError("canary_percent needs canary_encoder_address and canary_decoder_address")
+        return self
 
     @model_validator(mode="after")
     def _inline_audio_fits_a_message(self) -> "GatewaySettings":

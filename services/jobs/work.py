@@ -11,6 +11,7 @@ from services.jobs import metrics
 from services.jobs.parts import Parts
 from services.jobs.steps import decode, encode, finish, prepare
 from services.jobstore.model import JobRecord, Lease, LeaseLost, Step, Unit
+from services.pipeline.model_watch import MODEL_MISMATCH
 
 Announce = Callable[[list[Unit], JobRecord], Awaitable[None]]
 Do = Callable[[Parts, JobRecord, Lease, Callable[[list[Unit]], Awaitable[None]]], Awaitable[list[Unit]]]
@@ -108,7 +109,7 @@ async def _failed(parts: Parts, lease: Lease, error: Exception) -> list[Unit]:
     settings = parts.settings
     known = _known(error)
     passing = lease.attempt < _most_attempts(known, settings.max_attempts)
-    if isinstance(known, Unavailable):
+    if isinstance(known, Unavailable) or known.reason == MODEL_MISMATCH:
         parts.models.forget()
     telemetry.logger().warning(
         "a unit failed", unit=str(lease.unit), attempt=lease.attempt, reason=known.reason, error=known.message
@@ -121,8 +122,13 @@ async def _failed(parts: Parts, lease: Lease, error: Exception) -> list[Unit]:
     return await parts.units.fail(lease, as_job_error(known), wait)
 
 
+def _passes(error: AuricleError) -> bool:
+    # Both halves of another model come one after the other.
+    return isinstance(error, PASSING) or error.reason == MODEL_MISMATCH
+
+
 def _most_attempts(error: AuricleError, max_attempts: int) -> int:
-    if isinstance(error, PASSING):
+    if _passes(error):
         return max_attempts
     return min(FAULT_ATTEMPTS, max_attempts) if isinstance(error, Internal) else 1
 

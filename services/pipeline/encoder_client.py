@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from services.common.errors import (
 )
 from services.common.interceptors import request_id
 from services.common.server import channel_limits
+from services.common.tls import ClientTls
 
 MODEL_NAME = "audio_encoder"
 # 30 s at the width of the 7B model is 750 x 4096 float32 values, 12.3 MB.
@@ -80,14 +80,14 @@ class EncoderClient:
 
     Args:
         address: `host:port` of Triton's gRPC service.
-        tls_ca: PEM certificate authority; with it the channel is encrypted and the server verified.
+        tls: certificates; with them the channel is encrypted and the server verified.
         tls_name: name that its certificate bears, where the address does not name it.
     """
 
-    def __init__(self, address: str, *, tls_ca: Path | None = None, tls_name: str | None = None) -> None:
+    def __init__(self, address: str, *, tls: ClientTls | None = None, tls_name: str | None = None) -> None:
         options = [*_CHANNEL_OPTIONS, *tls_name_options(tls_name)]
         self._triton = triton_aio.InferenceServerClient(
-            address, ssl=tls_ca is not None, root_certificates=tls_ca, channel_args=options
+            address, creds=tls.credentials() if tls else None, channel_args=options
         )
 
     async def encode(

@@ -81,10 +81,9 @@ class DecoderFleet:
 
 
 @dataclass(frozen=True)
-class Fleets:
-    """All services that the pipeline calls."""
+class Halves:
+    """Both halves of one model."""
 
-    preprocess: PreprocessFleet
     encoder: EncoderFleet
     decoder: DecoderFleet
 
@@ -101,7 +100,18 @@ class Fleets:
 
     @property
     def _all(self) -> tuple[Replicas[Any], ...]:
-        return self.preprocess.replicas, self.encoder.replicas, self.decoder.replicas
+        return self.encoder.replicas, self.decoder.replicas
+
+
+@dataclass(frozen=True)
+class Fleets(Halves):
+    """All services that the pipeline calls."""
+
+    preprocess: PreprocessFleet
+
+    @property
+    def _all(self) -> tuple[Replicas[Any], ...]:
+        return *super()._all, self.preprocess.replicas
 
 
 def fleets_of(settings: FleetSettings, max_message_bytes: int) -> Fleets:
@@ -111,22 +121,29 @@ def fleets_of(settings: FleetSettings, max_message_bytes: int) -> Fleets:
         settings: where they are.
         max_message_bytes: of a message to or from preprocess and decoder.
     """
-
-    def channel(address: str, tls_name: str | None) -> grpc.aio.Channel:
-        ca = settings.services_ca
-        return connect(address, max_message_bytes=max_message_bytes, tls_ca=ca, tls_name=tls_name)
+    halves = halves_of(settings, settings.encoder_address, settings.decoder_address, max_message_bytes)
 
     def preprocess(address: str, tls_name: str | None) -> PreprocessClient:
-        return PreprocessClient(channel(address, tls_name))
+        return PreprocessClient(_channel(settings, max_message_bytes, address, tls_name))
+
+    fleet = PreprocessFleet(Replicas("preprocess", endpoints_of(settings.preprocess_address), preprocess))
+    return Fleets(halves.encoder, halves.decoder, fleet)
+
+
+def halves_of(settings: FleetSettings, encoder_address: str, decoder_address: str, max_message_bytes: int) -> Halves:
+    """The encoder and decoder at these addresses, called as settings say. Make them inside a running event loop."""
 
     def encoder(address: str, tls_name: str | None) -> EncoderClient:
-        return EncoderClient(address, tls_ca=settings.services_ca, tls_name=tls_name)
+        return EncoderClient(address, tls=settings.services_tls, tls_name=tls_name)
 
     def decoder(address: str, tls_name: str | None) -> DecoderClient:
-        return DecoderClient(channel(address, tls_name))
+        return DecoderClient(_channel(settings, max_message_bytes, address, tls_name))
 
-    return Fleets(
-        PreprocessFleet(Replicas("preprocess", endpoints_of(settings.preprocess_address), preprocess)),
-        EncoderFleet(Replicas("encoder", endpoints_of(settings.encoder_address), encoder)),
-        DecoderFleet(Replicas("decoder", endpoints_of(settings.decoder_address), decoder)),
+    return Halves(
+        EncoderFleet(Replicas("encoder", endpoints_of(encoder_address), encoder)),
+        DecoderFleet(Replicas("decoder", endpoints_of(decoder_address), decoder)),
     )
+
+
+def _channel(settings: FleetSettings, max_message_bytes: int, address: str, tls_name: str | None) -> grpc.aio.Channel:
+    return connect(address, max_message_bytes=max_message_bytes, tls=settings.services_tls, tls_name=tls_name)

@@ -168,9 +168,10 @@ class _Hearing:
                 async for response in responses:
                     if response.HasField("summary"):
                         summary = response.summary
-                        continue
-                    self._budget.take(response.window.log_mel.num_tokens, audio.field)
-                    embedding.append(self._group.create_task(self._embed(response.window)))
+                    # A later version may say what is neither.
+                    elif response.HasField("window"):
+                        self._budget.take(response.window.log_mel.num_tokens, audio.field)
+                        embedding.append(self._group.create_task(self._embed(response.window)))
         if summary is None or not embedding:
             raise Internal(f"preprocess ended without a summary or without windows: {audio.field}")
         self._clock.preprocess.compute_ms += summary.compute_ms

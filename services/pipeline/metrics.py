@@ -23,6 +23,11 @@ CACHE_WRITES = Counter(
 )
 CACHE_BYTES = Gauge("auricle_embedding_cache_bytes", "Bytes of values in the cache after the last write.")
 
+CHATS = Counter("auricle_chats_total", "Chats by the track whose model answers: stable, canary.", ["track"])
+CANARY_PASSED_OVER = Counter(
+    "auricle_canary_passed_over_total", "Chats of the canary's share that the stable model answers: it was not whole."
+)
+
 REPLICAS = Gauge("auricle_replicas", "Replicas of a service that are named now.", ["service"])
 PASSED_OVER = Counter(
     "auricle_replica_passed_over_total",

@@ -16,6 +16,7 @@ from services.common.errors import AuricleError, FailedPrecondition, Unavailable
 from services.pipeline.encoder_client import EncoderInfo
 
 RETRY_SECONDS = 1.0
+MODEL_MISMATCH = "MODEL_MISMATCH"
 ASK_AGAIN_SECONDS = 0.1
 
 
@@ -98,6 +99,11 @@ class ModelWatch:
         """Ask again before the next request: a service could not be reached, or answered as another."""
         self._known = Unavailable("the model is not known now")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether both halves of one model are there, as far as is known now; asks nobody."""
+        return isinstance(self._known, ServedModel) and self._decoder.connected()
+
     async def current(self) -> ServedModel:
         """The served model.
 
@@ -172,7 +178,7 @@ def _matched(encoder: EncoderInfo, decoder: decoder_pb2.DescribeDecoderResponse)
     if encoder.fingerprint != decoder.fingerprint:
         raise FailedPrecondition(
             "encoder and decoder serve different models; publish the decoder's checkpoint to the encoder",
-            reason="MODEL_MISMATCH",
+            reason=MODEL_MISMATCH,
             metadata={"encoder": encoder.fingerprint, "decoder": decoder.fingerprint},
         )
     return ServedModel(

@@ -1,10 +1,12 @@
 """Where the services are that the pipeline calls: fields that every caller's settings share."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from services.common.settings import DECODER_PORT, ENCODER_GRPC_PORT, PREPROCESS_PORT, Settings
+from services.common.tls import ClientTls, check_together
 from services.pipeline.endpoints import TARGET, check_target
 
 
@@ -15,6 +17,20 @@ class FleetSettings(Settings):
     encoder_address: str = Field(f"127.0.0.1:{ENCODER_GRPC_PORT}", description=f"Triton's gRPC: {TARGET}")
     decoder_address: str = Field(f"127.0.0.1:{DECODER_PORT}", description=f"the decoder: {TARGET}")
     services_ca: Path | None = Field(None, description="PEM CA of the services; with it calls to them are encrypted")
+    services_cert: Path | None = Field(None, description="PEM certificate that is shown to services which ask (mTLS)")
+    services_key: Path | None = Field(None, description="PEM private key of services_cert")
+
+    @property
+    def services_tls(self) -> ClientTls | None:
+        """How services are called; None without encryption."""
+        return ClientTls(self.services_ca, self.services_cert, self.services_key) if self.services_ca else None
+
+    @model_validator(mode="after")
+    def _services_tls_is_whole(self) -> Self:
+        check_together({"services_cert": self.services_cert, "services_key": self.services_key})
+        if self.services_cert is not None and self.services_ca is None:
+            raise ValueError("services_cert needs services_ca: nobody is shown a certificate without TLS")
+        return self
 
     @field_validator("preprocess_address", "encoder_address", "decoder_address")
     @classmethod

@@ -1,5 +1,6 @@
 """The training loop, the same for every stage."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from services.training.checkpoints import latest_checkpoint, read_checkpoint, sa
 from services.training.curve import Curve
 from services.training.parallel import ALONE, World
 
+TOLD_EVERY_SECONDS = 10.0
+log = logging.getLogger(__name__)
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -85,6 +88,7 @@ def train(
     curve = Curve(folder)
     if world.rank == 0:
         curve.forget_from(first)
+    told_at = -math.inf
     for step in range(first, schedule.steps):
         began = time.monotonic()
         for group, options in zip(groups, optimizer.param_groups, strict=True):
@@ -101,6 +105,10 @@ def train(
         if world.rank > 0:
             continue
         curve.add({"step": step, "loss": loss, **result.metrics, "seconds": round(time.monotonic() - began, 3)})
+        if time.monotonic() - told_at > TOLD_EVERY_SECONDS or step + 1 == schedule.steps:
+            # `auricle k8s train` reads its progress from this line.
+            log.info("step %d of %d, loss %.4f", step + 1, schedule.steps, loss)
+            told_at = time.monotonic()
         if (step + 1) % schedule.save_every_steps == 0 or step + 1 == schedule.steps:
             save_checkpoint(folder, step + 1, recipe, named, _optimizer_tensors(named, optimizer))
 

@@ -26,6 +26,9 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 SET_BY_THE_CHART = {
     "api_keys_file",
+    "canary_decoder_address",
+    "canary_encoder_address",
+    "canary_percent",
     "checkpoint",
     "decoder_address",
     "drain_seconds",
@@ -40,6 +43,8 @@ SET_BY_THE_CHART = {
     "preprocess_address",
     "redis_url",
     "services_ca",
+    "services_cert",
+    "services_key",
     "spool_dir",
     "store_url",
     "tls_cert",

@@ -395,6 +395,29 @@ def test_with_tls_every_caller_trusts_and_every_server_shows_a_certificate() -> 
         assert secrets <= certificates
 
 
+def test_with_mutual_tls_services_ask_and_callers_show_but_the_gateway_asks_nobody() -> None:
+    for owner, template in pod_templates(release("many-gpus")).items():
+        container = template["spec"]["containers"][0]
+        given = {k: v for k, v in variables(container).items() if k.endswith(("_CERT", "_KEY", "_CA"))}
+        told = {name.split("_", 2)[2]: value for name, value in given.items()}
+        calls = any(name.endswith("_ADDRESS") for name in variables(container))
+        assert (told.get("SERVICES_CERT"), told.get("SERVICES_KEY")) == (
+            ("/tls/tls.crt", "/tls/tls.key") if calls else (None, None)
+        )
+        asks = owner.removeprefix("auricle-") in SERVERS.keys() - {"gateway"}
+        assert told.get("TLS_CLIENT_CA") == ("/tls/ca.crt" if asks else None)
+        probe = container.get("readinessProbe", {}).get("exec", {}).get("command", [])
+        assert ("--tls-cert" in probe) is (asks and bool(probe)), owner
+    for certificate in of_kind(release("many-gpus"), "Certificate"):
+        if not certificate["spec"].get("isCA"):
+            assert {"server auth", "client auth"} <= set(certificate["spec"]["usages"])
+    one_way = manifests(merged(example("many-gpus"), {"tls": {"mutual": False}}))
+    names = {
+        name for template in pod_templates(one_way).values() for name in variables(template["spec"]["containers"][0])
+    }
+    assert not [name for name in names if name.endswith(("SERVICES_CERT", "TLS_CLIENT_CA"))]
+
+
 def test_redis_and_model_can_be_elsewhere() -> None:
     values = merged(
         example("many-gpus"),

@@ -52,6 +52,7 @@ def test_a_wrong_value_is_refused_by_the_schema(changes: dict[str, Any], words: 
         ({"redis": {"internal": {"enabled": False}}}, "redis.external.host is missing"),
         ({"ingress": {"host": ""}}, "ingress.host is missing"),
         ({"ingress": {"clusterIssuer": ""}}, "needs TLS"),
+        ({"tls": {"enabled": False}}, "tls.mutual needs tls.enabled"),
         ({"scaling": {"prometheusUrl": ""}}, "scaling.prometheusUrl is missing"),
         ({"decoder": {"replicas": {"min": 33}}}, "decoder.replicas.min is more than max"),
     ],

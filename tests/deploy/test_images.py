@@ -64,7 +64,7 @@ def test_there_is_an_image_for_everything_that_chart_and_compose_run() -> None:
     in_chart = set(re.findall(r"^  image: (\w+)$", (CHART / "templates" / "_components.tpl").read_text(), re.MULTILINE))
     assert used == TARGETS | {"encoder"}
     assert in_chart | {"model"} == used
-    assert stages(PYTHON).keys() >= TARGETS
+    assert stages(PYTHON).keys() >= TARGETS | {"trainer"}
     targets = {service["build"].get("target") for service in compose()["services"].values() if "build" in service}
     assert targets - {None} == TARGETS
 

@@ -1,7 +1,6 @@
 """The gateway before two decoders and two Tritons, all real, found through the EndpointSlices of a Kubernetes API."""
 
 import io
-import json
 import os
 import signal
 import sys
@@ -118,23 +117,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made = Cluster(directory, api, tritons, checkpoint)
         stack.callback(made.stop)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KUBECONFIG", str(_kubeconfig(directory, api)))
+            patch.setenv("KUBECONFIG", str(api.kubeconfig(directory)))
             yield made
-
-
-def _kubeconfig(directory: Path, api: KubernetesApi) -> Path:
-    path = directory / "kubeconfig"
-    names = {"cluster": "here", "user": "me"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "here", "cluster": {"server": api.client.configuration.host}}],
-        "users": [{"name": "me", "user": {}}],
-        "contexts": [{"name": "here", "context": names}],
-        "current-context": "here",
-    }
-    path.write_text(json.dumps(config))
-    return path
 
 
 @asynccontextmanager

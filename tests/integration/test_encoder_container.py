@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from services.common.errors import Unavailable
 from services.encoder import serve
 from services.encoder.parity import synthetic_clip
 from services.encoder.ready import Ready, find_ready, folder, wait_ready
@@ -22,6 +23,7 @@ from services.local.platform import http_answers
 from services.local.triton import TritonServer
 from services.pipeline.encoder_client import EncoderClient
 from services.qwen2_audio.mel import log_mel
+from tests.certificates import Certificates, make_certificates
 from tests.checkpoints import make_official_checkpoint
 from tests.deploy.metric_names import TRITON
 from tests.triton import free_ports
@@ -114,8 +116,18 @@ def ports() -> list[int]:
 
 
 @pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return make_certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
 def served(
-    volume: Path, model: str, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    volume: Path,
+    model: str,
+    ports: list[int],
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """What `python -m services.encoder.serve` becomes, with this machine's Triton as the program."""
     parts = TritonServer(
@@ -133,6 +145,7 @@ def served(
         "AURICLE_ENCODER_MODEL": model,
         "AURICLE_ENCODER_MAX_BATCH_SIZE": "3",
         "AURICLE_ENCODER_DRAIN_SECONDS": "150",
+        **{f"AURICLE_ENCODER_{name.upper()}": str(path) for name, path in certificates.server().items()},
         **{f"AURICLE_ENCODER_{name}": str(port) for name, port in zip(names, ports, strict=True)},
     }
     for name, value in environment.items():
@@ -155,10 +168,19 @@ def served(
 
 
 async def test_triton_serves_the_volume_as_the_environment_says_and_leaves_it_alone(
-    volume: Path, model: str, ports: list[int], served: subprocess.Popen[bytes], tmp_path: Path
+    volume: Path,
+    model: str,
+    ports: list[int],
+    certificates: Certificates,
+    served: subprocess.Popen[bytes],
+    tmp_path: Path,
 ) -> None:
     before = files(volume)
-    client = EncoderClient(f"127.0.0.1:{ports[0]}")
+    stranger = EncoderClient(f"127.0.0.1:{ports[0]}", tls=certificates.stranger)
+    with pytest.raises(Unavailable):
+        await stranger.describe()
+    await stranger.close()
+    client = EncoderClient(f"127.0.0.1:{ports[0]}", tls=certificates.caller)
     mel = log_mel(synthetic_clip(1.0), 128)
     answer = await client.encode(mel.features, mel.num_frames, timeout_seconds=60)
     info = await client.describe()

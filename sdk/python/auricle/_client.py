@@ -1,5 +1,6 @@
 """The blocking client."""
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 from auricle import _types
@@ -29,6 +30,7 @@ class Client:
             certificates; None encrypts when AURICLE_TLS_CA is set; False never encrypts.
         timeout_seconds: deadline of every call that names none itself.
         max_message_bytes: largest request and largest answer.
+        metadata: sent with every call, besides what the client itself sends.
 
     Every method raises AuricleError when the call fails, and ValueError, TypeError or OSError when its arguments are
     wrong or a file cannot be read; then nothing was sent. Calls that no server answered (UNAVAILABLE) are repeated for
@@ -43,8 +45,9 @@ class Client:
         tls: bool | TLSConfig | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes)
+        self._connection = Connection.resolve(address, api_key, tls, timeout_seconds, max_message_bytes, metadata)
         self._channel = self._connection.sync_channel()
         self._stub = AssistantServiceStub(self._channel)
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Connection:
     tls: TLSConfig | None
     timeout_seconds: float
     max_message_bytes: int
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def resolve(
@@ -82,6 +84,7 @@ class Connection:
         tls: bool | TLSConfig | None,
         timeout_seconds: float,
         max_message_bytes: int,
+        metadata: Mapping[str, str] | None = None,
     ) -> "Connection":
         """Fill what is None from AURICLE_ADDRESS, AURICLE_API_KEY and AURICLE_TLS_CA. Raises ValueError."""
         address = address or os.environ.get("AURICLE_ADDRESS") or DEFAULT_ADDRESS
@@ -91,7 +94,8 @@ class Connection:
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise ValueError("the API key has characters that are not printable ASCII")
         _check_timeout(timeout_seconds)
-        return cls(address, api_key, _resolve_tls(tls), timeout_seconds, max_message_bytes)
+        further = tuple((metadata or {}).items())
+        return cls(address, api_key, _resolve_tls(tls), timeout_seconds, max_message_bytes, further)
 
     def channel_arguments(self, kept_bytes: int | None = None) -> dict[str, Any]:
         """Arguments for grpc's channel functions, apart from the credentials.
@@ -141,7 +145,7 @@ class Call:
     def __init__(self, connection: Connection, timeout_seconds: float) -> None:
         self.request_id = uuid.uuid4().hex
         self._address = connection.address
-        metadata = [(REQUEST_ID_KEY, self.request_id)]
+        metadata = [(REQUEST_ID_KEY, self.request_id), *connection.metadata]
         if connection.api_key:
             metadata.append(("authorization", f"Bearer {connection.api_key}"))
         self.arguments: dict[str, Any] = {"timeout": timeout_seconds, "metadata": tuple(metadata)}

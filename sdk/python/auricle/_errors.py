@@ -31,6 +31,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
+from auricle._version import __version__
+
 
 @dataclass(frozen=True)
 class FieldViolation:
@@ -199,6 +201,8 @@ def _plain_message(code: grpc.StatusCode, details: str | None, address: str) -> 
         return f"cannot reach {address}: {details}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{address} did not answer in time"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"{address} does not know this call: it is older than this SDK ({__version__}), or no Auricle gateway"
     return f"{address}: {details or code.name}"
 
 

@@ -53,7 +53,7 @@ async def _cut(parts: Parts, record: JobRecord, lease: Lease, announce: Announce
         async for response in responses:
             if response.HasField("summary"):
                 return response.summary
-            if response.window.window.index not in known:
+            if response.HasField("window") and response.window.window.index not in known:
                 await parts.blobs.put_window(record.tenant, record.id, response.window)
                 await announce(await parts.units.add_window(lease, response.window.window))
     raise Internal("preprocess ended without a summary")

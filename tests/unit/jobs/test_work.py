@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from auricle.v1 import jobs_pb2
-from services.common.errors import AuricleError, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from services.common.errors import (
+    AuricleError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from services.jobs import work
 from services.jobs.settings import WorkerSettings
 from services.jobstore.model import JobRecord, Lease, LeaseLost, Step, Unit
+from services.pipeline.model_watch import MODEL_MISMATCH
 
 pytestmark = pytest.mark.unit
 
@@ -100,6 +109,11 @@ async def test_a_service_that_names_a_time_is_not_asked_before_it() -> None:
 
 async def test_the_last_attempt_gives_up() -> None:
     assert (await failed_with(Unavailable("nobody there"), attempt=5))[1] is None
+
+
+async def test_halves_of_two_models_are_waited_for_and_asked_about_again() -> None:
+    _, wait = await failed_with(FailedPrecondition("they differ", reason=MODEL_MISMATCH), attempt=4)
+    assert wait is not None
 
 
 @pytest.mark.parametrize("error", [InvalidArgument("poison"), NotFound("gone")])

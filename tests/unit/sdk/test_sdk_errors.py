@@ -54,7 +54,7 @@ def test_every_class_is_public_and_stands_in_the_tree_of_the_docstring() -> None
 def test_an_error_without_details_says_where_it_comes_from() -> None:
     assert str(error_of(grpc.StatusCode.UNAVAILABLE, "refused")) == "cannot reach here:1: refused"
     assert str(error_of(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")) == "here:1 did not answer in time"
-    assert str(error_of(grpc.StatusCode.UNIMPLEMENTED, None)) == "here:1: UNIMPLEMENTED"
+    assert "here:1 does not know this call: it is older" in str(error_of(grpc.StatusCode.UNIMPLEMENTED, None))
 
 
 def test_broken_details_do_not_hide_the_error() -> None:

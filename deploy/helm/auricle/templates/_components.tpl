@@ -38,6 +38,7 @@ The services, each in a few lines; everything else is rendered from them.
   "redis_url" (include "auricle.redisUrl" .)
   "store_url" (include "auricle.storeUrl" .) }}
 {{- if $v.tls.enabled }}{{ $_ := set $path "services_ca" "/tls/ca.crt" }}{{ end }}
+{{- if and $v.tls.enabled $v.tls.mutual }}{{ $_ := set $path "services_cert" "/tls/tls.crt" }}{{ $_ := set $path "services_key" "/tls/tls.key" }}{{ end }}
 gateway:
   image: gateway
   prefix: GATEWAY

@@ -12,6 +12,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
+{{/* Labels that never change, of the pods that the release runs: a model that is rolled out beside it is another track. */}}
+{{- define "auricle.podSelector" -}}
+{{ include "auricle.selector" . }}
+auricle/track: stable
+{{- end -}}
+
 {{/* All labels of an object of a component. Takes root and name. */}}
 {{- define "auricle.labels" -}}
 {{ include "auricle.selector" . }}

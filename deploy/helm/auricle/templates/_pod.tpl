@@ -14,6 +14,11 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end -}}
 
+{{/* Whether a component talks only to callers with a certificate: all but the gateway, whose callers have keys. Takes root, name, component. */}}
+{{- define "auricle.asksCallers" -}}
+{{- if and .root.Values.tls.enabled .root.Values.tls.mutual .component.grpc (ne .name "gateway") }}true{{ end }}
+{{- end -}}
+
 {{/* Environment of a component's container. Takes root, component. */}}
 {{- define "auricle.env" -}}
 {{- $root := .root }}{{- $c := .component }}
@@ -26,6 +31,9 @@ capabilities: { drop: [ALL] }
 {{- $_ := set $settings "drain_seconds" $c.values.drainSeconds }}
 {{- if $root.Values.tls.enabled }}
 {{- $_ := set $settings "tls_cert" "/tls/tls.crt" }}{{- $_ := set $settings "tls_key" "/tls/tls.key" }}
+{{- end }}
+{{- if include "auricle.asksCallers" . }}
+{{- $_ := set $settings "tls_client_ca" "/tls/ca.crt" }}
 {{- end }}
 {{- end }}
 {{- range $key, $value := $settings }}
@@ -44,7 +52,8 @@ capabilities: { drop: [ALL] }
 httpGet: { port: {{ $probe.http }}, path: {{ ternary ($probe.livePath | default $probe.path) $probe.path .live }} }
 {{- else if .root.Values.tls.enabled }}
 exec:
-  command: [python, -m, services.common.probe, "127.0.0.1:{{ $probe.grpc }}", --timeout, "3", --tls-ca, /tls/ca.crt, --tls-name, {{ include "auricle.fullname" .root }}-{{ .name }}]
+  command: [python, -m, services.common.probe, "127.0.0.1:{{ $probe.grpc }}", --timeout, "3", --tls-ca, /tls/ca.crt, --tls-name, {{ include "auricle.fullname" .root }}-{{ .name }}
+    {{- if include "auricle.asksCallers" . }}, --tls-cert, /tls/tls.crt, --tls-key, /tls/tls.key{{ end }}]
 {{- else }}
 grpc: { port: {{ $probe.grpc }} }
 {{- end }}
@@ -101,7 +110,7 @@ timeoutSeconds: 5
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels:
-      {{- include "auricle.selector" $ | nindent 6 }}
+      {{- include "auricle.podSelector" $ | nindent 6 }}
 {{- end }}
 {{- end -}}
 
@@ -111,6 +120,7 @@ timeoutSeconds: 5
 metadata:
   labels:
     {{- include "auricle.labels" . | nindent 4 }}
+    auricle/track: stable
   annotations:
     prometheus.io/scrape: "true"
     prometheus.io/port: {{ $c.ports.metrics | int | quote }}

@@ -16,6 +16,9 @@
 {{- if and $v.ingress.enabled (not $v.ingress.tlsSecret) (not $v.ingress.clusterIssuer) }}
 {{- fail "The ingress needs TLS: set ingress.clusterIssuer to a ClusterIssuer of cert-manager, or ingress.tlsSecret to a secret with the certificate." }}
 {{- end }}
+{{- if and $v.tls.mutual (not $v.tls.enabled) }}
+{{- fail "tls.mutual needs tls.enabled: without TLS nobody shows a certificate." }}
+{{- end }}
 {{- if and (eq $v.scaling.mode "keda") (not $v.scaling.prometheusUrl) }}
 {{- fail "scaling.prometheusUrl is missing: KEDA asks Prometheus for the services' load. scaling.mode=none scales nothing." }}
 {{- end }}
