@@ -2,10 +2,10 @@
 
     python -m tests.load.bench_jobs
 
-For each length and number of workers one job transcribes a recording whose windows nobody has heard before. Then windows
-like those, as unheard (the decoder would find the same ones in its prefix cache), go through the pipeline directly, from
-one process, without record, queues and store; what the job took longer is its overhead. Cost is the processor time of all processes; memory is the largest resident size of each, seen
-twice a second.
+For each length and number of workers one job transcribes a recording whose windows nobody has heard before. Then
+windows like those, as unheard (the decoder would find the same ones in its prefix cache), go through the pipeline
+directly, from one process, without record, queues and store; what the job took longer is its overhead. Cost is the
+processor time of all processes; memory is the largest resident size of each, seen twice a second.
 """
 
 import argparse
