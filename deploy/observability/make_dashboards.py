@@ -40,6 +40,14 @@ OVERVIEW: list[Panel] = [
         "reqps",
         {"{{service}} {{reason}}": _rate("auricle_replica_passed_over_total", "service, reason")},
     ),
+    (
+        "Chats by the model's track",
+        "reqps",
+        {
+            "{{track}}": _rate("auricle_chats_total", "track"),
+            "of the canary's share, passed over": _rate("auricle_canary_passed_over_total"),
+        },
+    ),
     ("Recordings being heard", "short", {"{{instance}}": "auricle_preprocess_busy_children"}),
     (
         "Preprocess, times real time of a processor",

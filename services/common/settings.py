@@ -1,13 +1,12 @@
 """Settings from the environment: read once at start-up, frozen, every mistake reported in one message."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from services.common.tls import check_together
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -72,3 +71,14 @@ def load(settings_class: type[SettingsT]) -> SettingsT:
             lines.append(f"  {variable}: {mistake['msg']}{given}")
         print("\n".join(lines), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def check_together(files: Mapping[str, Path | None]) -> None:
+    """Refuse settings of which one means nothing without the others.
+
+    Raises:
+        ValueError: some of them are set and some are not.
+    """
+    missing = [name for name, path in files.items() if path is None]
+    if 0 < len(missing) < len(files):
+        raise ValueError(f"{' and '.join(missing)} must be set as well: {', '.join(files)} belong together")

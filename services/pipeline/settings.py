@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from services.common.settings import DECODER_PORT, ENCODER_GRPC_PORT, PREPROCESS_PORT, Settings
-from services.common.tls import ClientTls, check_together
+from services.common.settings import DECODER_PORT, ENCODER_GRPC_PORT, PREPROCESS_PORT, Settings, check_together
+from services.common.tls import ClientTls
 from services.pipeline.endpoints import TARGET, check_target
 
 
