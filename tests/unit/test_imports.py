@@ -21,6 +21,7 @@ ALLOWED = {
     "decoder": {"common", "qwen2_audio"},
     "evaluation": {"common", "qwen2_audio"},
     "training": {"common", "qwen2_audio", "evaluation"},
+    "planning": {"common"},
     "local": {"common", "qwen2_audio", "encoder"},
 }
 WITHOUT_TORCH = (
@@ -30,6 +31,7 @@ WITHOUT_TORCH = (
     "jobstore",
     "jobs",
     "preprocess",
+    "planning",
     "local/platform.py",
     "qwen2_audio/mel.py",
 )
