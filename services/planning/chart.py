@@ -101,8 +101,9 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """All of it."""
+    """All of it; `scaled` is False where the release has no scaler and keeps the least replicas."""
 
+    scaled: bool
     behavior: Behavior
     bounds: Mapping[str, Bounds]
     limits: Limits
@@ -147,8 +148,8 @@ def rules_of(values: Mapping[str, Any]) -> Rules:
         cores = _cores(values["preprocess"]["resources"]["requests"]["cpu"])
         bounds = {name: _bounds(name, block) for name, block in blocks.items()}
         behavior = Behavior(in_after_seconds=float(values["scaling"]["scaleInAfterSeconds"]))
-        return Rules(behavior, bounds, Limits(**given, preprocess_cores=cores))
-    except (KeyError, TypeError, ValueError) as error:
+        return Rules(values["scaling"]["mode"] != "none", behavior, bounds, Limits(**given, preprocess_cores=cores))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PlanningError(f"the chart's values: {type(error).__name__}: {error}") from None
 
 

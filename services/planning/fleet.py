@@ -73,16 +73,20 @@ class Fleet(Generic[ReplicaT]):
 
     def by_calls(self) -> list[ReplicaT]:
         """The one with the fewest calls first."""
-        serving = self.serving
-        self._random.shuffle(serving)
+        serving = self._shuffled()
         return sorted(serving, key=lambda replica: replica.calls)
 
     def by_affinity(self) -> list[ReplicaT]:
         """In the random order of a new conversation; replicas with more than their share of calls come last."""
-        serving = self.serving
-        self._random.shuffle(serving)
+        serving = self._shuffled()
         share = math.ceil(LOAD_FACTOR * (sum(r.calls for r in serving) + 1) / max(len(serving), 1))
         return sorted(serving, key=lambda replica: replica.calls >= share)
+
+    def _shuffled(self) -> list[ReplicaT]:
+        serving = self.serving
+        if len(serving) > 1:
+            self._random.shuffle(serving)
+        return serving
 
     def resize(self, count: int) -> None:
         """Make or dismiss replicas: those that have not started first, then the youngest."""

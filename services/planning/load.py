@@ -26,6 +26,7 @@ class Request:
         answer_tokens: tokens of its answer.
         bulk: a window of a job, which nobody waits for.
         cached: its embeddings are in the cache.
+        heard_at, encoded_at: when its windows and its embeddings were there; None before, or without audio.
         first_at, end_at: when its first and last token were in the client's hands; None before.
         refused_by: the service that had no room; None otherwise.
     """
@@ -35,6 +36,8 @@ class Request:
     answer_tokens: int
     bulk: bool = False
     cached: bool = False
+    heard_at: float | None = None
+    encoded_at: float | None = None
     first_at: float | None = None
     end_at: float | None = None
     refused_by: str | None = None

@@ -13,7 +13,7 @@ from services.planning.simulation import Outcome, Setup, simulate
 from services.planning.sizing import Size, Sizing, setup_of
 from services.planning.summary import Summary, summarize
 
-FIXED, SCALED = "fixed", "scaled as the chart says"
+FIXED, SCALED = "fixed", "as the chart says"
 # Scalers begin with the fewest replicas and need a while to follow a load that is there already.
 WARM_UP_SECONDS = 1800.0
 
@@ -65,7 +65,7 @@ def make_plan(
         by_name = {SCALED: rules, **{v.name: rules_of(laid_over(values, v.values)) for v in scenario.variants}}
         for name, varied in by_name.items():
             least = {service: varied.bounds[service].least for service in SERVICES}
-            setups[name] = replace(fixed, rules=varied, replicas=least, scaled=True)
+            setups[name] = replace(fixed, rules=varied, replicas=least, scaled=varied.scaled)
     return Plan(
         scenario,
         profile,

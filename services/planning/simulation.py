@@ -185,12 +185,14 @@ class Platform:
             if not (yield from self._heard(request)):
                 return "preprocess"
             yield self.env.timeout(profile.preprocess.call_ms / 1000)
+            request.heard_at = self.env.now
             if not request.cached:
                 encoded = self._first(self.encoder.by_calls(), lambda r: r.encode(request.audio_seconds))
                 if encoded is None:
                     return "encoder"
                 yield encoded
                 yield self.env.timeout(profile.encoder.call_ms / 1000)
+                request.encoded_at = self.env.now
         yield self.env.timeout(profile.decoder.call_ms / 1000)
         prompt = profile.prompt_tokens(request.audio_seconds)
         sequence = self._first(
