@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # simpy and numpy are needed by these commands alone
 
 FAILURE, USAGE = 1, 2
 _DEFAULT = "run"
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 class _RunsByDefault(typer.core.TyperGroup):
@@ -65,6 +66,8 @@ def run(
 ) -> None:
     """Simulate a load: the smallest fixed size, and replicas as the chart scales them (the default command)."""
     console = Console(stderr=True)
+    if plot and plot.suffix not in _PICTURES:
+        raise _fail(f"{plot}: pictures end in {', '.join(_PICTURES)}", USAGE)
     with _told_plainly():
         from services.planning import report
         from services.planning.profile import DEFAULT, read_profile

@@ -36,7 +36,7 @@ class Trial:
     clip_seconds: tuple[float, ...] = (1.0, 5.0, 15.0, 29.0)
     rounds: int = 4
     bursts: tuple[int, ...] = (2, 4, 8)
-    burst_seconds: tuple[float, ...] = (2.0, 8.0)
+    burst_seconds: tuple[float, ...] = (2.0, 20.0)
     answer_tokens: int = 32
 
     @property

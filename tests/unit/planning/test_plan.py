@@ -32,7 +32,7 @@ def test_a_request_alone_takes_the_sum_of_its_parts() -> None:
     assert request.end_at == pytest.approx(path + 0.020 + 10 * 0.021)
     cached = Request(0.0, 5.0, 11, cached=True)
     simulate(Setup(RULES, PROFILE, ONES), [cached], (0, 0, 10))
-    assert request.end_at - (cached.end_at or 0) == pytest.approx(0.025)
+    assert (request.end_at or 0) - (cached.end_at or 0) == pytest.approx(0.025)
 
 
 def test_a_platform_that_is_full_refuses_and_never_keeps_anybody() -> None:
