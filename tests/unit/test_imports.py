@@ -21,7 +21,7 @@ ALLOWED = {
     "decoder": {"common", "qwen2_audio"},
     "evaluation": {"common", "qwen2_audio"},
     "training": {"common", "qwen2_audio", "evaluation"},
-    "planning": {"common"},
+    "planning": set(),
     "local": {"common", "qwen2_audio", "encoder"},
 }
 WITHOUT_TORCH = (

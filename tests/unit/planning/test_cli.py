@@ -63,7 +63,11 @@ def test_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         (["wrong.toml"], 2, "error: wrong.toml: hour: Extra inputs are not permitted"),
         (["load.toml", "--per-second", "-1"], 2, "arrivals.per_second: Input should be greater than 0"),
         (["load.toml", "--profile", "gone.json"], 2, "error: gone.json: No such file or directory"),
-        (["load.toml", "--profile", "times.json", "--values", "gone.yaml"], 2, "error: gone.yaml: No such file or directory"),
+        (
+            ["load.toml", "--profile", "times.json", "--values", "gone.yaml"],
+            2,
+            "error: gone.yaml: No such file or directory",
+        ),
         (["load.toml", "--profile", "times.json", "--p95-seconds", "0.01"], 2, "error: no number of replicas meets"),
         (["load.toml", "--plot", "day.doc"], 2, "error: day.doc: pictures end in .png, .svg, .pdf"),
         (["profile", "out.json", "--target", "127.0.0.1:1"], 1, "error: cannot reach 127.0.0.1:1"),
