@@ -135,13 +135,15 @@ class DecoderReplica:
 
     def _make_room(self) -> None:
         """A block for the next token of everybody who decodes; the last to be admitted gives way."""
-        for sequence in list(self._running):
-            while sequence in self._running and not sequence.is_prefilling:
-                missing = _blocks_of(sequence.cached + 1) - sequence.blocks
-                if missing <= self._free:
-                    sequence.blocks += max(missing, 0)
-                    break
+        free = self._free
+        for sequence in [s for s in self._running if not s.is_prefilling]:
+            missing = max(0, _blocks_of(sequence.cached + 1) - sequence.blocks)
+            while missing > free and sequence in self._running:
                 self._preempt()
+                free = self._free
+            if sequence in self._running:
+                sequence.blocks += missing
+                free -= missing
 
     def _preempt(self) -> None:
         last = self._running.pop()

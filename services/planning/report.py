@@ -78,13 +78,15 @@ def write_plot(plan: Plan, file: Path) -> None:
             at, counts = zip(
                 *course.outcome.history[service], (end, course.outcome.history[service][-1][1]), strict=True
             )
-            axes.step(np.array(at) / 3600, counts, where="post", label=course.name)
+            axes.step(np.array(at) / 3600, counts, where="post", alpha=0.7, label=course.name)
         slots = p95_over_time(course.outcome.requests, plan.scenario.objective)
         times.plot([at / 3600 for at, _ in slots], [p95 for _, p95 in slots], label=course.name)
     times.axhline(plan.scenario.objective.p95_seconds, color="black", linestyle=":", label="objective")
     encoders.set_ylabel("encoders")
     decoders.set_ylabel("decoders")
     times.set(ylabel="p95 of 15 min, s", xlabel="hour", xlim=(0, plan.scenario.hours), yscale="log")
+    times.yaxis.set_major_formatter("{x:g}")
+    times.yaxis.set_minor_formatter("{x:g}")
     for axes in (encoders, decoders):
         axes.set_ylim(bottom=0)
     times.legend(fontsize="small")

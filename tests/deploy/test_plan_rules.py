@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from services.common.settings import Settings
 from services.decoder.kv_cache import BLOCK_TOKENS
 from services.decoder.scheduler import BULK_PATIENCE_SECONDS
 from services.decoder.settings import DecoderSettings
@@ -20,7 +21,7 @@ from tests.unit.planning.scenarios import PROFILE
 
 pytestmark = pytest.mark.deploy
 
-CLASSES = {
+CLASSES: dict[str, type[Settings]] = {
     "gateway": GatewaySettings,
     "preprocess": PreprocessSettings,
     "encoder": EncoderSettings,

@@ -139,14 +139,18 @@ async def compare(client: AsyncClient, simulated: Simulated, share: float, secon
     p50_simulated, p95_simulated = np.percentile([_taken(request) for request in foretold], (50, 95))
     walls = {name: [one.walls[name] for one in answered] for name in ("preprocess", "encoder", "decoder")}
     stages = [_stages(request) for request in foretold]
-    figures = map(float, (p50, p50_simulated, p95, p95_simulated, p95_simulated / p95 - 1, os.getloadavg()[0]))
     return Comparison(
-        share,
-        round(per_second, 3),
-        len(asked),
-        len(asked) - len(answered),
-        *(round(figure, 3) for figure in figures),
-        stages={n: (_mean(walls[n]), _mean([one[n] for one in stages])) for n in walls},
+        share=share,
+        per_second=round(per_second, 3),
+        requests=len(asked),
+        failed=len(asked) - len(answered),
+        p50_seconds=round(float(p50), 3),
+        p50_simulated=round(float(p50_simulated), 3),
+        p95_seconds=round(float(p95), 3),
+        p95_simulated=round(float(p95_simulated), 3),
+        p95_off=round(float(p95_simulated / p95 - 1), 3),
+        machine_load=round(os.getloadavg()[0], 1),
+        stages={name: (_mean(walls[name]), _mean([one[name] for one in stages])) for name in walls},
     )
 
 
