@@ -33,19 +33,16 @@ class _RunsByDefault(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-plan_app = typer.Typer(
-    cls=_RunsByDefault,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="""How many replicas a load needs, what they cost, and how the chart's scaling rules follow it.
+# A paragraph for each command: inside a group of the command line single line breaks do not last.
+HELP = """How many replicas a load needs, what they cost, and how the chart's scaling rules follow it.
 
-Examples:
+`auricle plan scenario.toml --plot day.png`: sizes, costs, p95 over the day.
 
-    auricle plan scenario.toml --plot day.png             # sizes, costs and the 95th percentile over the day
-    auricle plan profile --target HOST:8400 gpu.json      # measure service times on a quiet platform
-    auricle plan scenario.toml --profile gpu.json         # plan with them
-""",
-)
+`auricle plan profile --target HOST:8400 gpu.json`: measure a platform.
+
+`auricle plan scenario.toml --profile gpu.json`: plan with what was measured.
+"""
+plan_app = typer.Typer(cls=_RunsByDefault, no_args_is_help=True, help=HELP)
 
 
 def register(app: typer.Typer) -> None:

@@ -39,7 +39,9 @@ def run(*arguments: str) -> Any:
 
 
 def test_a_scenario_becomes_a_table_json_and_a_picture() -> None:
-    result = run("load.toml", "--profile", "times.json", "--json", "plan.json", "--plot", "day.png", "--per-second", "0.2")
+    result = run(
+        "load.toml", "--profile", "times.json", "--json", "plan.json", "--plot", "day.png", "--per-second", "0.2"
+    )
     assert result.exit_code == 0, result.output
     assert "as the chart says" in result.stdout
     assert "smallest fixed size: 1 gateway, 1 preprocess, 1 worker, 1 encoder, 1 decoder" in " ".join(
