@@ -6,7 +6,7 @@ PROTO_VENV := .venv-protos
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-decode bench-serve bench-jobs bench-scale protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-decode bench-serve bench-jobs bench-scale bench-plan protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench: $(VENV)/.dev ## Measure encoder, decoder, whole path and preprocess; JSON
 
 bench-scale: $(VENV)/.dev ## Measure how encoder and decoder scale apart, on simulated devices
 	$(BIN)/python -m tests.load.bench_scale --json bench-results/bench_scale.json
+
+bench-plan: $(VENV)/.dev ## Measure how far the planner is off, on simulated devices
+	$(BIN)/python -m tests.load.bench_plan --json bench-results/bench_plan.json
 
 bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
 	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json

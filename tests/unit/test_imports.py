@@ -22,6 +22,7 @@ ALLOWED = {
     "evaluation": {"common", "qwen2_audio"},
     "training": {"common", "qwen2_audio", "evaluation"},
     "kube": {"common", "evaluation"},
+    "planning": set(),
     "local": {"common", "qwen2_audio", "encoder"},
 }
 WITHOUT_TORCH = (
@@ -31,6 +32,7 @@ WITHOUT_TORCH = (
     "jobstore",
     "jobs",
     "preprocess",
+    "planning",
     "local/platform.py",
     "qwen2_audio/mel.py",
 )
