@@ -16,11 +16,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from services.common import telemetry
-from services.common.errors import AuricleError, InvalidArgument, ResourceExhausted, Unavailable
+from services.common.errors import AuricleError, InvalidArgument, Unavailable
 from services.decoder import metrics
 from services.decoder.core import EngineCore, Outcome
 from services.decoder.detokenizer import Detokenizer, TokenBytes
-from services.decoder.engine import Engine, EngineRequest, TokenEvent
+from services.decoder.engine import RETRY_AFTER_SECONDS, Engine, EngineRequest, TokenEvent, queue_full
 from services.decoder.kv_cache import BLOCK_TOKENS, KVCache, blocks_of
 from services.decoder.linear import Weights
 from services.decoder.model import Qwen2Model
@@ -30,7 +30,6 @@ from services.decoder.sequence import Sequence
 from services.qwen2_audio.config import head_width, text_config
 from services.qwen2_audio.weights import Checkpoint
 
-RETRY_AFTER_SECONDS = 1.0
 _Command = Callable[[EngineCore], None]
 
 
@@ -134,12 +133,7 @@ class TorchEngine(Engine):
             raise Unavailable("the decoder is not running", retry_after_seconds=RETRY_AFTER_SECONDS)
         limit = self._config.max_running + self._config.max_waiting
         if len(self._open) >= limit:
-            raise ResourceExhausted(
-                f"{limit} requests run or wait already",
-                reason="DECODER_QUEUE_FULL",
-                metadata={"limit": str(limit)},
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
+            raise queue_full(limit)
         self._check_lanes(sequence)
         outlet = self._open[sequence] = Outlet(self._config.max_unread_tokens)
         self._inbox.put(lambda core: core.add(sequence))
