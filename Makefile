@@ -91,12 +91,13 @@ bench-decode: $(VENV)/.dev ## Measure decoding against transformers and, after m
 	@mkdir -p bench-results
 	$(BIN)/python -m tests.load.bench_decoder --peers --batches 1 4 8 16 --json bench-results/bench_decoder.json
 	$(BIN)/python -m tests.load.bench_decode_weights --json bench-results/bench_decode_weights.json
+	$(BIN)/python -m tests.load.bench_priority --json bench-results/bench_priority.json
 
 # llama.cpp is built from source for this machine's processor.
 $(PEERS_VENV)/.done: requirements-peers.txt
 	@echo "building llama.cpp into $(PEERS_VENV), which takes minutes"
 	$(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python \
+	CMAKE_ARGS=-DLLAVA_BUILD=OFF $(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python \
 		--requirement requirements-peers.txt
 	@touch $@
 

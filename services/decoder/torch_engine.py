@@ -46,7 +46,7 @@ class TorchEngineConfig:
         max_waiting: further requests that may wait.
         kv_cache_tokens: tokens that the KV cache holds, shared by everybody who runs; rounded down to whole blocks.
         step_rows: most tokens computed in one step.
-        bulk_step_rows: most of them that are of bulk prompts.
+        bulk_step_rows: most of them that are of bulk prompts while interactive requests come.
         context_tokens: most tokens of prompt and answer together; None takes what model and cache allow.
         max_unread_tokens: how far a reader may fall behind.
     """
@@ -59,7 +59,7 @@ class TorchEngineConfig:
     max_waiting: int = 64
     kv_cache_tokens: int = 16384
     step_rows: int = 256
-    bulk_step_rows: int = 128
+    bulk_step_rows: int = 32
     context_tokens: int | None = None
     max_unread_tokens: int = 512
 

@@ -2,10 +2,13 @@
 
     python -m tests.load.bench_decoder
 
-Every side is a process of its own; they take turns, round by round in another order, so that whatever else the machine
-does meets all of them. Prompts are questions of one length that differ from their first words on, so nothing is cached,
-and every answer has the same number of tokens; a run is timed from the first prompt to the last token. Ratios are taken
-within a round; their median is told, and the smallest and largest of all rounds.
+Every side has processes of its own; they take turns, round by round in another order, so that whatever else the
+machine does meets all of them. Beside the time on the clock, the CPU time of each side's processes is taken: with one
+thread that is what a core of its own would take, however busy the machine is.
+
+Prompts are questions of one length that differ from their first words on, so nothing is cached, and every answer has
+the same number of tokens; a run is timed from the first prompt to the last token. Ratios are taken within a round;
+their median is told, and the smallest and largest of all rounds.
 
 The first token is that of a question about a 5 s clip, and of another question about the same clip, whose prompt
 differs in its last words only. `make peers` builds the environments of vLLM and llama.cpp.
@@ -44,7 +47,7 @@ CLIP_TOKENS = 125  # 5 s
 QUESTIONS = ("Transcribe the speech.", "What sound is this?")
 PLACES = ("street", "river", "market", "forest", "castle", "harbour", "village", "garden", "mountain", "library")
 
-Rounds = list[dict[str, float]]
+Rounds = list[dict[str, dict[str, float]]]
 
 
 def prompts_of(builder: PromptBuilder, count: int) -> list[list[int]]:
@@ -66,17 +69,17 @@ def prompts_of(builder: PromptBuilder, count: int) -> list[list[int]]:
 
 
 def decode(sides: list[Side], prompts: list[list[int]], tokens: int, rounds: int) -> tuple[Rounds, dict[str, Any]]:
-    """Tokens a second of each side in each round, and the last answers of each."""
+    """Seconds of each side in each round, and the last answers of each."""
     measured: Rounds = []
     answers: dict[str, Any] = {}
     for number in range(-1, rounds):
-        speeds = {}
+        row = {}
         for side in figures.turn(sides, number):
             told = side.ask(op="decode", prompts=prompts, tokens=tokens if number >= 0 else 4)
-            speeds[side.name] = len(prompts) * tokens / told["seconds"]
-            answers[side.name] = told["answers"]
+            answers[side.name] = told.pop("answers")
+            row[side.name] = told
         if number >= 0:  # the first round only warms up
-            measured.append(speeds)
+            measured.append(row)
     return measured, answers
 
 
@@ -108,19 +111,19 @@ def ask(sides: list[Side], builder: PromptBuilder, table: np.ndarray, tokens: in
     return measured
 
 
-def table_of(batch: int, rounds: Rounds, answers: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each side: its speed, and our ratios to it."""
+def table_of(batch: int, tokens: int, rounds: Rounds, answers: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each side: its speed, and how many times as fast as its rivals it is."""
     reference = answers.get("transformers fp32")
     rows = []
     for name in rounds[0]:
-        row: dict[str, Any] = {
-            "batch": batch,
-            "side": name,
-            "tokens_per_second": round(statistics.median(each[name] for each in rounds), 1),
-        }
-        for rival in RIVALS.get(name, ()):
-            if rival in rounds[0]:
-                row[f"times {rival}"] = figures.ratio([each[name] / each[rival] for each in rounds])
+        row: dict[str, Any] = {"batch": batch, "side": name}
+        for clock, unit in (("cpu_seconds", "cpu_second"), ("seconds", "second")):
+            speed = batch * tokens / statistics.median(each[name][clock] for each in rounds)
+            row[f"tokens_per_{unit}"] = round(speed, 1)
+            for rival in RIVALS.get(name, ()):
+                if rival in rounds[0]:
+                    times = [each[rival][clock] / each[name][clock] for each in rounds]
+                    row[f"times {rival}, {clock}"] = figures.ratio(times)
         if reference is not None:
             row["answers_as_transformers"] = f"{sum(map(list.__eq__, answers[name], reference))}/{batch}"
         rows.append(row)
@@ -128,23 +131,22 @@ def table_of(batch: int, rounds: Rounds, answers: dict[str, Any]) -> list[dict[s
 
 
 def asked_table(rounds: list[dict[str, Any]], sides: list[Side]) -> list[dict[str, Any]]:
-    """One row for each side: first tokens of both questions, their ratio, and the whole first answer."""
+    """One row for each side: what the second question takes of the first, and the whole first answer beside ours."""
     rows = []
     for side in sides:
-        first = [each[f"{side.name} first"]["first_token_seconds"] for each in rounds]
-        second = [each[f"{side.name} second"]["first_token_seconds"] for each in rounds]
-        whole = [each[f"{side.name} first"]["seconds"] for each in rounds]
-        ours = [each[f"{sides[0].name} first"]["seconds"] for each in rounds]
-        rows.append(
-            {
-                "side": side.name,
-                "first_question_first_token_ms": round(1000 * statistics.median(first), 1),
-                "second_question_first_token_ms": round(1000 * statistics.median(second), 1),
-                "second_to_first": figures.ratio([b / a for a, b in zip(first, second, strict=True)]),
-                "first_answer_ms": round(1000 * statistics.median(whole), 1),
-                f"{sides[0].name} takes": figures.ratio([a / b for a, b in zip(ours, whole, strict=True)]),
-            }
-        )
+        first, second = ([each[f"{side.name} {ordinal}"] for each in rounds] for ordinal in ("first", "second"))
+        ours = [each[f"{sides[0].name} first"] for each in rounds]
+        row: dict[str, Any] = {"side": side.name}
+        for name, asked in (("first", first), ("second", second)):
+            milliseconds = 1000 * statistics.median(each["first_token_seconds"] for each in asked)
+            row[f"{name}_question_first_token_ms"] = round(milliseconds, 1)
+        pairs = list(zip(first, second, strict=True))
+        row["second_to_first"] = figures.ratio([b["first_token_seconds"] / a["first_token_seconds"] for a, b in pairs])
+        for clock in ("cpu_seconds", "seconds"):
+            row[f"answer_{clock}"] = round(statistics.median(each[clock] for each in first), 3)
+            shares = [a[clock] / b[clock] for a, b in zip(ours, first, strict=True)]
+            row[f"{sides[0].name} takes of its {clock}"] = figures.ratio(shares)
+        rows.append(row)
     return rows
 
 
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", default=list(SIDES[:3] + SIDES[3:4]), help=f"of: {', '.join(SIDES)}")
     parser.add_argument("--peers", action="store_true", help="all sides")
+    parser.add_argument("--vllm-eager", action="store_true", help="vLLM without torch.compile")
     parser.add_argument("--json", type=Path, help="file for figures and raw data; a plot comes beside it")
     given = parser.parse_args()
     checkpoint = Checkpoint(resolve_checkpoint(given.checkpoint))
@@ -169,7 +172,7 @@ def main() -> None:
         for precision in PRECISIONS
         if f"llama.cpp {precision}" in names
     }
-    sides = sides_of(names, checkpoint.path, plain, ggufs)
+    sides = sides_of(names, checkpoint.path, plain, ggufs, ["--eager"] if given.vllm_eager else [])
     builder = PromptBuilder(load_tokenizer(checkpoint), checkpoint.config)
     table = checkpoint.text_tensors()["model.embed_tokens.weight"].float().numpy()
     result: dict[str, Any] = {"threads": given.threads, "tokens": given.tokens, "rounds": {}, "decode": []}
@@ -178,11 +181,13 @@ def main() -> None:
         for batch in given.batches:
             rounds, answers = decode(running, prompts_of(builder, batch), given.tokens, given.rounds)
             result["rounds"][str(batch)] = rounds
-            for row in table_of(batch, rounds, answers):
+            for row in table_of(batch, given.tokens, rounds, answers):
                 print(json.dumps(row), flush=True)
                 result["decode"].append(row)
-        result["ask_rounds"] = ask(running, builder, table, given.tokens, given.rounds)
-        result["ask"] = asked_table(result["ask_rounds"], running)
+        # transformers would compute the prompt twice to time its first token.
+        hearing = [side for side in running if side.module != "transformers_generate"]
+        result["ask_rounds"] = ask(hearing, builder, table, given.tokens, given.rounds)
+        result["ask"] = asked_table(result["ask_rounds"], hearing)
         for row in result["ask"]:
             print(json.dumps(row), flush=True)
     if given.json:

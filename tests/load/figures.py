@@ -44,7 +44,7 @@ def running(sides: list[Side], threads: int) -> Iterator[list[Side]]:
 
 
 def plot_speeds(rows: list[dict[str, Any]], threads: int, file: Path) -> None:
-    """Tokens a second by requests together, one bar for each side."""
+    """Tokens for each second of CPU time by requests together, one bar for each side."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -55,14 +55,20 @@ def plot_speeds(rows: list[dict[str, Any]], threads: int, file: Path) -> None:
     colors = {"engine": "#1f5fa8", "transformers": "#8a8a8a", "vllm": "#d98a1f", "llama.cpp": "#4f9a5b"}
     figure, axes = pyplot.subplots(figsize=(9, 4))
     for index, side in enumerate(sides):
-        speeds = [next(r["tokens_per_second"] for r in rows if (r["batch"], r["side"]) == (b, side)) for b in batches]
+        speeds = [
+            next(r["tokens_per_cpu_second"] for r in rows if (r["batch"], r["side"]) == (b, side)) for b in batches
+        ]
         places = [place + (index - len(sides) / 2 + 0.5) * 0.8 / len(sides) for place in range(len(batches))]
         kind = side.split()[0]
         fainter = 1 - 0.3 * sum(other.startswith(kind) for other in sides[:index])
         bars = axes.bar(places, speeds, 0.8 / len(sides), label=side, color=colors[kind], alpha=fainter)
         axes.bar_label(bars, fmt="%.0f", fontsize=6)
     axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
-    axes.set(xlabel="requests together", ylabel="tokens/s", title=f"auricle-mini, {threads} CPU thread(s)")
+    axes.set(
+        xlabel="requests together",
+        ylabel="tokens for a second of CPU time",
+        title=f"auricle-mini, {threads} CPU thread(s)",
+    )
     axes.legend(fontsize=7, ncol=2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, bbox_inches="tight")

@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[3]
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
@@ -61,11 +64,12 @@ class Side:
         self.start_seconds = time.perf_counter() - start
 
     def ask(self, **asked: Any) -> dict[str, Any]:
-        """The answer to one operation."""
+        """The answer to one operation, and the `cpu_seconds` that all processes of the side took for it."""
         assert self._process.stdin is not None
+        before = self._cpu_seconds()
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        return self._read()
+        return self._read() | {"cpu_seconds": self._cpu_seconds() - before}
 
     def close(self) -> None:
         """End the process."""
@@ -75,6 +79,11 @@ class Side:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+    def _cpu_seconds(self) -> float:
+        whole = psutil.Process(self._process.pid)
+        times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -86,7 +95,9 @@ class Side:
         return answer
 
 
-def sides_of(names: list[str], checkpoint: Path, plain: Path, ggufs: dict[str, Path]) -> list[Side]:
+def sides_of(
+    names: list[str], checkpoint: Path, plain: Path, ggufs: dict[str, Path], vllm_options: Sequence[str] = ()
+) -> list[Side]:
     """The sides of those names, as far as their environments are there; who is missing is told.
 
     Args:
@@ -94,6 +105,7 @@ def sides_of(names: list[str], checkpoint: Path, plain: Path, ggufs: dict[str, P
         checkpoint: in Qwen2-Audio's layout.
         plain: its decoder as a plain Qwen2 checkpoint.
         ggufs: the same as GGUF files, by precision.
+        vllm_options: further arguments of vLLM's side.
     """
     made = []
     for name in names:
@@ -103,7 +115,7 @@ def sides_of(names: list[str], checkpoint: Path, plain: Path, ggufs: dict[str, P
         elif kind == "transformers":
             side = Side(name, Path(sys.executable), "transformers_generate", ["--plain", str(plain)])
         elif kind == "vllm":
-            side = Side(name, VLLM_PYTHON, "vllm_async", ["--model", str(plain), "--dtype", precision])
+            side = Side(name, VLLM_PYTHON, "vllm_async", ["--model", str(plain), "--dtype", precision, *vllm_options])
         elif kind == "llama.cpp":
             side = Side(name, PEERS_PYTHON, "llama_cpp_batch", ["--gguf", str(ggufs[precision])])
         else:

@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", choices=DTYPES, required=True)
     parser.add_argument("--audio", action="store_true", help="the model is a Qwen2-Audio and hears for itself")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes at the start")
     given = parser.parse_args()
     arguments: dict[str, Any] = {"limit_mm_per_prompt": {"audio": 1}} if given.audio else {"enable_prompt_embeds": True}
     arguments |= {
@@ -100,6 +101,7 @@ def main() -> None:
         "block_size": BLOCK_TOKENS,
         "num_gpu_blocks_override": KV_CACHE_TOKENS // BLOCK_TOKENS + 1,
         "kv_cache_memory_bytes": 2**30,
+        "enforce_eager": given.eager,
         "disable_log_stats": True,
     }
     loop = asyncio.new_event_loop()
