@@ -3,8 +3,9 @@
 Requests are admitted in the order they came, interactive before bulk, as soon as a place is free and the KV cache has
 blocks for what is known of them; nobody overtakes an equal, so nobody starves. A step decodes one token of every
 sequence that is past its prompt and fills the rest of its rows with pieces of prompts, so a long prompt delays the
-others by no more than one step. When blocks run out, the youngest sequence, bulk before interactive, gives its own back
-and computes them again later; what the prefix cache still has of them by then is not computed again.
+others by no more than one step; bulk prompts take few rows, and none beside an interactive prompt. When blocks run out,
+the youngest sequence, bulk before interactive, gives its own back and computes them again later; what the prefix cache
+still has of them by then is not computed again.
 """
 
 from collections import deque

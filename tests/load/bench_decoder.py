@@ -184,16 +184,15 @@ def main() -> None:
             for row in table_of(batch, given.tokens, rounds, answers):
                 print(json.dumps(row), flush=True)
                 result["decode"].append(row)
+            # What was measured so far, should the rest be cut short.
+            figures.write(result, given.json)
         # transformers would compute the prompt twice to time its first token.
         hearing = [side for side in running if side.module != "transformers_generate"]
         result["ask_rounds"] = ask(hearing, builder, table, given.tokens, given.rounds)
         result["ask"] = asked_table(result["ask_rounds"], hearing)
         for row in result["ask"]:
             print(json.dumps(row), flush=True)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=2))
-        figures.plot_speeds(result["decode"], given.threads, given.json.with_suffix(".svg"))
+        figures.write(result, given.json)
 
 
 if __name__ == "__main__":

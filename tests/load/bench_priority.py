@@ -2,9 +2,10 @@
 
     python -m tests.load.bench_priority --threads 1
 
-Questions about new 5 s clips come one after the other, in turns of both kinds, at random moments of the bulk requests'
-steps. Beside the time on the clock the CPU time of the engine's thread is taken; with one thread that is what a core of
-its own would take, however busy the machine is. Bulk requests have prompts of 30 s of audio and are renewed as they end.
+Questions about new 5 s clips come one after the other, in turns of both kinds, at random moments of the bulk
+requests' steps. Beside the time on the clock the CPU time of the engine's thread is taken; with one thread that is
+what a core of its own would take, however busy the machine is. Bulk requests have prompts of 30 s of audio and are
+renewed as they end.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """What comparing benchmarks share: turns, ratios with their spread, and bars."""
 
+import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,15 @@ def running(sides: list[Side], threads: int) -> Iterator[list[Side]]:
                 side.close()
 
 
-def plot_speeds(rows: list[dict[str, Any]], threads: int, file: Path) -> None:
+def write(result: dict[str, Any], file: Path | None) -> None:
+    """Figures and raw data as JSON, and a plot beside it; nothing without a file."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=2))
+        _plot_speeds(result["decode"], result["threads"], file.with_suffix(".svg"))
+
+
+def _plot_speeds(rows: list[dict[str, Any]], threads: int, file: Path) -> None:
     """Tokens for each second of CPU time by requests together, one bar for each side."""
     import matplotlib
 
