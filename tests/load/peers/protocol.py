@@ -6,8 +6,6 @@ Nothing but the standard library is imported here, because every side's environm
         -> {"seconds": 1.2, "answers": [[5, ...], [6, ...]]}
     {"op": "ask", "token_ids": [...], "start": 9, "audio_tokens": 125, "embeddings": "prompt.npy", "tokens": 32}
         -> {"first_token_seconds": 0.2, "seconds": 0.9}
-    {"op": "hear", "samples": "clip.npy", "question": "What is it?", "tokens": 32}
-        -> the same
 
 `embeddings` holds float32 `(tokens, hidden)` of the whole prompt; the audio's are the `audio_tokens` from `start`.
 """

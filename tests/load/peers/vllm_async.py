@@ -50,17 +50,7 @@ class VllmSide:
         """Answer a question about audio, given as prompt embeddings."""
         is_token = [not start <= index < start + audio_tokens for index in range(len(token_ids))]
         held = torch.from_numpy(np.load(embeddings)).to(self._dtype)
-        return self._timed(embeds_input(held, prompt_token_ids=token_ids, is_token_ids=is_token), tokens)
-
-    def hear(self, samples: str, question: str, tokens: int) -> dict[str, Any]:
-        """Answer a question about a clip by vLLM's own audio path."""
-        text = (
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-            f"Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\n{question}<|im_end|>\n<|im_start|>assistant\n"
-        )
-        return self._timed({"prompt": text, "multi_modal_data": {"audio": (np.load(samples), 16000)}}, tokens)
-
-    def _timed(self, prompt: Any, tokens: int) -> dict[str, Any]:
+        prompt = embeds_input(held, prompt_token_ids=token_ids, is_token_ids=is_token)
         began = time.perf_counter()
         _, arrivals = self._loop.run_until_complete(self._read(prompt, tokens))
         return {"first_token_seconds": arrivals[0] - began, "seconds": arrivals[-1] - began}
@@ -89,11 +79,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True, help="taken from OMP_NUM_THREADS")
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", choices=DTYPES, required=True)
-    parser.add_argument("--audio", action="store_true", help="the model is a Qwen2-Audio and hears for itself")
     parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes at the start")
     given = parser.parse_args()
-    arguments: dict[str, Any] = {"limit_mm_per_prompt": {"audio": 1}} if given.audio else {"enable_prompt_embeds": True}
-    arguments |= {
+    arguments: dict[str, Any] = {
+        "enable_prompt_embeds": True,
         "model": given.model,
         "dtype": str(DTYPES[given.dtype]).removeprefix("torch."),
         "max_model_len": CONTEXT_TOKENS,
@@ -111,7 +100,7 @@ def main() -> None:
 
     llm = loop.run_until_complete(start())
     side = VllmSide(llm, loop, DTYPES[given.dtype])
-    serve(answer, {"decode": side.decode, "ask": side.ask, "hear": side.hear})
+    serve(answer, {"decode": side.decode, "ask": side.ask})
     llm.shutdown(5.0)
 
 
