@@ -3,10 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-protos
+VLLM_VENV := .venv-vllm
+PEERS_VENV := .venv-peers
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e test-deploy helm-schema test-faults check format train-smoke bench bench-decode bench-serve bench-jobs bench-scale bench-plan protos release-protos samples clean
+.PHONY: help demo test test-unit test-integration test-e2e test-vllm test-deploy helm-schema test-faults check format train-smoke bench bench-decode peers bench-serve bench-jobs bench-scale bench-plan protos release-protos samples clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -42,6 +44,19 @@ test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 test-faults: $(VENV)/.dev ## Kill processes at random while 200 jobs are worked on; print what was lost
 	$(BIN)/python -m tests.faults.storm
 
+# Its own environment: vLLM pins other versions than the platform. What it takes of torch's family beside torch does not
+# load with the build for the CPU, and is not needed.
+$(VLLM_VENV)/.done: requirements-vllm.txt pyproject.toml sdk/python/pyproject.toml
+	@echo "installing vLLM into $(VLLM_VENV), which takes minutes and 4 GB"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements-vllm.txt \
+		--editable sdk/python --editable .
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VLLM_VENV)/.done ## Run the engines' tests on vLLM too, in an environment of its own
+	$(VLLM_VENV)/bin/pytest tests/unit/decoder/test_engine_conformance.py --durations=10
+
 test-deploy: $(VENV)/.dev ## Run the tests of charts, images and manifests
 	$(BIN)/pytest tests/deploy
 
@@ -75,10 +90,21 @@ bench-plan: $(VENV)/.dev ## Measure how far the planner is off, on simulated dev
 bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
 	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json
 
-bench-decode: $(VENV)/.dev ## Measure decoding against transformers, in every precision of the weights
+bench-decode: $(VENV)/.dev ## Measure decoding against transformers and, after make peers, vLLM and llama.cpp
 	@mkdir -p bench-results
-	$(BIN)/python -m tests.load.bench_decoder --batches 1 4 8 16 --json bench-results/bench_decoder.json
+	$(BIN)/python -m tests.load.bench_decoder --peers --batches 1 4 8 16 --json bench-results/bench_decoder.json
 	$(BIN)/python -m tests.load.bench_decode_weights --json bench-results/bench_decode_weights.json
+	$(BIN)/python -m tests.load.bench_priority --json bench-results/bench_priority.json
+
+# llama.cpp is built from source for this machine's processor.
+$(PEERS_VENV)/.done: requirements-peers.txt
+	@echo "building llama.cpp into $(PEERS_VENV), which takes minutes"
+	$(PYTHON) -m venv $(PEERS_VENV)
+	CMAKE_ARGS=-DLLAVA_BUILD=OFF $(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python \
+		--requirement requirements-peers.txt
+	@touch $@
+
+peers: $(VLLM_VENV)/.done $(PEERS_VENV)/.done ## Build the environments of vLLM and llama.cpp, for bench-decode
 
 bench-serve: $(VENV)/.dev ## Measure the whole platform under open and closed loads through the SDK
 	$(BIN)/python -m tests.load.bench_serve --json bench-results/bench_serve.json
@@ -101,4 +127,4 @@ samples: $(VENV)/.dev ## Make the sample recordings again (needs flite)
 	$(BIN)/python docs/samples/make_samples.py
 
 clean: ## Remove the environments and caches
-	rm -rf $(VENV) $(PROTO_VENV) .pytest_cache .mypy_cache .ruff_cache bench-results eval-results
+	rm -rf $(VENV) $(PROTO_VENV) $(VLLM_VENV) $(PEERS_VENV) .pytest_cache .mypy_cache .ruff_cache bench-results eval-results

@@ -45,6 +45,8 @@ def make_official_checkpoint(
     names: Literal["hub", "current"] = "hub",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    heads: int = 4,
+    endless: bool = False,
 ) -> Path:
     """Write a random checkpoint and return its directory.
 
@@ -57,10 +59,12 @@ def make_official_checkpoint(
         names: of the tensors; the hub's, or those of the current transformers classes.
         seed: another seed, another model.
         dtype: of the stored tensors.
+        heads: of the decoder's attention, two for each key head.
+        endless: greedy answers never end by themselves.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
-    config = _config(tokenizer, mel_bins, tied)
+    config = _config(tokenizer, mel_bins, tied, heads)
     if names == "current":
         config.save_pretrained(directory)
     else:
@@ -69,7 +73,7 @@ def make_official_checkpoint(
     features = WhisperFeatureExtractor(feature_size=mel_bins, return_attention_mask=True)
     Qwen2AudioProcessor(features, tokenizer).save_pretrained(directory)
     features.save_pretrained(directory)
-    tensors = _random_tensors(config, tokenizer, seed)
+    tensors = _random_tensors(config, tokenizer, seed, endless)
     if tied:
         del tensors["lm_head.weight"]
     named = {name if names == "current" else hub_name(name): tensor.to(dtype) for name, tensor in tensors.items()}
@@ -109,7 +113,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _config(tokenizer: PreTrainedTokenizerFast, mel_bins: int, tied: bool) -> Qwen2AudioConfig:
+def _config(tokenizer: PreTrainedTokenizerFast, mel_bins: int, tied: bool, heads: int) -> Qwen2AudioConfig:
     ids = tokenizer.get_vocab()
     return Qwen2AudioConfig(
         audio_config={
@@ -126,8 +130,8 @@ def _config(tokenizer: PreTrainedTokenizerFast, mel_bins: int, tied: bool) -> Qw
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
             "max_position_embeddings": 8192,
             "rms_norm_eps": 1e-5,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
@@ -163,7 +167,9 @@ def _generation_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     }
 
 
-def _random_tensors(config: Qwen2AudioConfig, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, Tensor]:
+def _random_tensors(
+    config: Qwen2AudioConfig, tokenizer: PreTrainedTokenizerFast, seed: int, endless: bool
+) -> dict[str, Tensor]:
     """Every tensor of the model, named as in the current transformers classes."""
     with torch.device("meta"):
         model = Qwen2AudioForConditionalGeneration(config)
@@ -171,7 +177,7 @@ def _random_tensors(config: Qwen2AudioConfig, tokenizer: PreTrainedTokenizerFast
     tensors = {name: _random(name, tuple(meta.shape), generator) for name, meta in model.state_dict().items()}
     # Never answered: ids without a token, and every special token that does not end the answer.
     ids = tokenizer.get_vocab()
-    silent = [ids[name] for name in SPECIAL_TOKENS if name not in END_TOKENS]
+    silent = [ids[name] for name in SPECIAL_TOKENS if endless or name not in END_TOKENS]
     silent += range(len(tokenizer), _VOCABULARY)
     tied = text_config(config).tie_word_embeddings
     head = "model.language_model.embed_tokens.weight" if tied else "lm_head.weight"

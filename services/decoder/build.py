@@ -1,6 +1,7 @@
 """The composition root of the decoder."""
 
 import asyncio
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -26,10 +27,10 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(settings: DecoderSettings, engine: Engine | None = None) -> Service:
-    """The service; `engine` replaces the torch engine."""
+    """The service; `engine` replaces the one that the settings name."""
     checkpoint = Checkpoint(resolve_checkpoint(settings.checkpoint))
     tokenizer = load_tokenizer(checkpoint)
-    engine = engine or TorchEngine(checkpoint, tokenizer, frozenset(checkpoint.end_token_ids), engine_config(settings))
+    engine = engine or make_engine(settings, checkpoint, tokenizer)
     reader = RequestReader(
         PromptBuilder(tokenizer, checkpoint.config),
         hidden_size=engine.hidden_size,
@@ -66,6 +67,36 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.path}: a {type(tokenizer).__name__} is not a fast tokenizer")
     return tokenizer
+
+
+def make_engine(settings: DecoderSettings, checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerFast) -> Engine:
+    """The engine that the settings name.
+
+    Raises:
+        CheckpointError: the settings name vLLM, which is not installed.
+        ValueError: vLLM knows no such argument.
+    """
+    end_tokens = frozenset(checkpoint.end_token_ids)
+    if settings.engine == "torch":
+        return TorchEngine(checkpoint, tokenizer, end_tokens, engine_config(settings))
+    if importlib.util.find_spec("vllm") is None:
+        raise CheckpointError("the engine vllm needs vLLM, which is not installed here: see requirements-vllm.txt")
+    # Takes seconds to import, and is not there in most places.
+    from services.decoder.vllm_engine import VllmEngine, VllmEngineConfig
+
+    config = VllmEngineConfig(
+        exports=settings.vllm_exports,
+        dtype=_DTYPES[settings.dtype],
+        threads=settings.threads,
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        kv_cache_tokens=settings.kv_cache_tokens,
+        step_rows=settings.step_tokens,
+        context_tokens=settings.context_tokens,
+        max_unread_tokens=settings.max_unread_tokens,
+        arguments=settings.vllm_arguments,
+    )
+    return VllmEngine(checkpoint, tokenizer, end_tokens, config)
 
 
 def engine_config(settings: DecoderSettings) -> TorchEngineConfig:

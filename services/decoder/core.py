@@ -93,8 +93,12 @@ class EngineCore:
             return sequence, refused or InvalidArgument(message, reason="OUTPUT_NOT_FINITE")
         previous_token_at = sequence.last_token_at
         event = sequence.accept(token_id, self._end_tokens)
-        metrics.count_token(sequence, event, previous_token_at)
+        if previous_token_at:
+            metrics.count_next_token(sequence.last_token_at - previous_token_at)
+        else:
+            metrics.count_first_token(sequence.prompt_tokens, sequence.first_token_at - sequence.request.arrival)
         if event.finish:
+            metrics.count_finish(event.finish.reason)
             self.scheduler.remove(sequence)
         elif sequence.request.grammar is not None:
             sequence.request.grammar.accept(token_id)

@@ -13,8 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
+from services.common.errors import ResourceExhausted
 from services.common.generation import GenerationParams
 from services.decoder.grammar import Grammar
+
+RETRY_AFTER_SECONDS = 1.0
 
 
 class FinishReason(Enum):
@@ -129,3 +132,13 @@ class Engine(ABC):
             DeadlineExceeded: the deadline passed while the request waited or ran.
             Unavailable: the engine is closing.
         """
+
+
+def queue_full(limit: int) -> ResourceExhausted:
+    """The error of a request that comes when so many run or wait already."""
+    return ResourceExhausted(
+        f"{limit} requests run or wait already",
+        reason="DECODER_QUEUE_FULL",
+        metadata={"limit": str(limit)},
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

@@ -25,7 +25,7 @@ LIMITS: dict[str, Any] = {
     "verbose_errors": False,
 }
 # As models write JSON. Were any white space allowed, a small model would write nothing else.
-_JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _MAX_PROBLEM_CHARS = 300
 
 
@@ -39,7 +39,7 @@ def source_of(kind: str, text: str) -> str:
 
     if kind == "regex":
         return LLMatcher.grammar_from_regex(text)
-    return LLMatcher.grammar_from_json_schema(text, overrides=_JSON_STYLE)
+    return LLMatcher.grammar_from_json_schema(text, overrides=JSON_STYLE)
 
 
 class TrialError(Exception):

@@ -2,8 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.decoder.engine import TokenEvent
-from services.decoder.sequence import Sequence
+from services.decoder.engine import FinishReason
 
 _PREFIX = "auricle_decoder_"
 
@@ -41,13 +40,19 @@ def count_prefix(prompt_tokens: int, found_tokens: int) -> None:
     PREFIX_HITS.inc(found_tokens)
 
 
-def count_token(sequence: Sequence, event: TokenEvent, previous_token_at: float) -> None:
-    """Count a token that the sequence just accepted; `previous_token_at` is 0 for its first."""
+def count_first_token(prompt_tokens: int, seconds: float) -> None:
+    """Count the first token of an answer, so many seconds after the request's arrival."""
     GENERATED_TOKENS.inc()
-    if previous_token_at:
-        TOKEN_SECONDS.observe(sequence.last_token_at - previous_token_at)
-    else:
-        PROMPT_TOKENS.inc(sequence.prompt_tokens)
-        FIRST_TOKEN_SECONDS.observe(sequence.first_token_at - sequence.request.arrival)
-    if event.finish:
-        SUCCESSES.labels(event.finish.reason.value).inc()
+    PROMPT_TOKENS.inc(prompt_tokens)
+    FIRST_TOKEN_SECONDS.observe(seconds)
+
+
+def count_next_token(seconds: float) -> None:
+    """Count a token that came so many seconds after the one before."""
+    GENERATED_TOKENS.inc()
+    TOKEN_SECONDS.observe(seconds)
+
+
+def count_finish(reason: FinishReason) -> None:
+    """Count an answer that came to its end."""
+    SUCCESSES.labels(reason.value).inc()

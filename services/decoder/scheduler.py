@@ -3,8 +3,9 @@
 Requests are admitted in the order they came, interactive before bulk, as soon as a place is free and the KV cache has
 blocks for what is known of them; nobody overtakes an equal, so nobody starves. A step decodes one token of every
 sequence that is past its prompt and fills the rest of its rows with pieces of prompts, so a long prompt delays the
-others by no more than one step. When blocks run out, the youngest sequence, bulk before interactive, gives its own back
-and computes them again later; what the prefix cache still has of them by then is not computed again.
+others by no more than one step; bulk prompts take few rows, and none beside an interactive prompt. When blocks run out,
+the youngest sequence, bulk before interactive, gives its own back and computes them again later; what the prefix cache
+still has of them by then is not computed again.
 """
 
 from collections import deque
@@ -18,8 +19,11 @@ from services.decoder.kv_cache import BLOCK_TOKENS, BlockTable, KVCache, blocks_
 from services.decoder.prefix import extend_keys
 from services.decoder.sequence import Sequence
 
-# A bulk request that has waited so long is the next, and counts as interactive from then on.
+# A bulk request that has waited so long is the next, and counts as interactive from then on; one whose prompt has been
+# worked on for so long does not stand back any more.
 BULK_PATIENCE_SECONDS = 30.0
+# So long after an interactive request another one is expected, and the steps of bulk prompts are short.
+INTERACTIVE_EXPECTED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Scheduler:
         cache: where blocks are taken and given back.
         max_running: sequences that decode together.
         step_rows: most rows of a step, prompts included; at least `max_running`.
-        bulk_step_rows: most rows of bulk prompts in a step, so that an interactive request that comes meanwhile waits
+        bulk_step_rows: most rows of bulk prompts in a step while interactive requests come, so that the next one waits
             for a short step only.
     """
 
@@ -53,6 +57,7 @@ class Scheduler:
         self._max_running = max_running
         self._step_rows = step_rows
         self._bulk_step_rows = bulk_step_rows or step_rows
+        self._interactive_until = -float("inf")
         self._queues: dict[Priority, deque[Sequence]] = {priority: deque() for priority in Priority}
         # The most senior first: interactive before bulk, then by admission.
         self.running: list[Sequence] = []
@@ -70,6 +75,8 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Put a sequence at the end of its queue. How many may wait is the caller's to decide."""
         sequence.waiting_since = monotonic()
+        if sequence.priority is Priority.INTERACTIVE:
+            self._interactive_until = sequence.waiting_since + INTERACTIVE_EXPECTED_SECONDS
         self._queue(sequence).append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -195,11 +202,15 @@ class Scheduler:
         # One that has its logits waits for its shadow, or the shadow for it.
         decoding = [s for s in self.running if not s.is_prefilling and s.rows_due]
         yield from (Chunk(sequence, 1) for sequence in decoding)
-        left, bulk_left = self._step_rows - len(decoding), self._bulk_step_rows
-        for sequence in self.running:
-            if not sequence.is_prefilling:
-                continue
+        left, now = self._step_rows - len(decoding), monotonic()
+        bulk_left = self._bulk_step_rows if now < self._interactive_until else left
+        prefilling = [s for s in self.running if s.is_prefilling]
+        # Interactive before bulk; an interactive prompt has its step for itself.
+        alone = bool(prefilling) and prefilling[0].priority is Priority.INTERACTIVE
+        for sequence in prefilling:
             is_bulk = sequence.priority is Priority.BULK
+            if is_bulk and alone and now - sequence.started_at < BULK_PATIENCE_SECONDS:
+                continue
             rows = min(sequence.rows_due, left, bulk_left if is_bulk else left)
             if rows > 0:
                 left -= rows

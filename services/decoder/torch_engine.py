@@ -16,11 +16,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from services.common import telemetry
-from services.common.errors import AuricleError, InvalidArgument, ResourceExhausted, Unavailable
+from services.common.errors import AuricleError, InvalidArgument, Unavailable
 from services.decoder import metrics
 from services.decoder.core import EngineCore, Outcome
 from services.decoder.detokenizer import Detokenizer, TokenBytes
-from services.decoder.engine import Engine, EngineRequest, TokenEvent
+from services.decoder.engine import RETRY_AFTER_SECONDS, Engine, EngineRequest, TokenEvent, queue_full
 from services.decoder.kv_cache import BLOCK_TOKENS, KVCache, blocks_of
 from services.decoder.linear import Weights
 from services.decoder.model import Qwen2Model
@@ -30,7 +30,6 @@ from services.decoder.sequence import Sequence
 from services.qwen2_audio.config import head_width, text_config
 from services.qwen2_audio.weights import Checkpoint
 
-RETRY_AFTER_SECONDS = 1.0
 _Command = Callable[[EngineCore], None]
 
 
@@ -47,7 +46,7 @@ class TorchEngineConfig:
         max_waiting: further requests that may wait.
         kv_cache_tokens: tokens that the KV cache holds, shared by everybody who runs; rounded down to whole blocks.
         step_rows: most tokens computed in one step.
-        bulk_step_rows: most of them that are of bulk prompts.
+        bulk_step_rows: most of them that are of bulk prompts while interactive requests come.
         context_tokens: most tokens of prompt and answer together; None takes what model and cache allow.
         max_unread_tokens: how far a reader may fall behind.
     """
@@ -60,7 +59,7 @@ class TorchEngineConfig:
     max_waiting: int = 64
     kv_cache_tokens: int = 16384
     step_rows: int = 256
-    bulk_step_rows: int = 128
+    bulk_step_rows: int = 32
     context_tokens: int | None = None
     max_unread_tokens: int = 512
 
@@ -134,12 +133,7 @@ class TorchEngine(Engine):
             raise Unavailable("the decoder is not running", retry_after_seconds=RETRY_AFTER_SECONDS)
         limit = self._config.max_running + self._config.max_waiting
         if len(self._open) >= limit:
-            raise ResourceExhausted(
-                f"{limit} requests run or wait already",
-                reason="DECODER_QUEUE_FULL",
-                metadata={"limit": str(limit)},
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
+            raise queue_full(limit)
         self._check_lanes(sequence)
         outlet = self._open[sequence] = Outlet(self._config.max_unread_tokens)
         self._inbox.put(lambda core: core.add(sequence))

@@ -130,6 +130,21 @@ async def test_a_message_past_the_limit_is_refused(checkpoint: Path) -> None:
         assert (await answer(stub, asking())).completion.output_tokens == 5
 
 
+async def test_more_audio_than_the_cache_could_ever_hold_is_refused_by_name(checkpoint: Path) -> None:
+    async with serving(checkpoint, kv_cache_tokens=600) as stub:
+        request = hearing(tensors.to_proto(np.zeros((500, HIDDEN), np.float32)))
+        request.config.max_output_tokens = 5
+        assert (await answer(stub, request)).completion.output_tokens == 5
+        request.messages[0].parts[0].audio.windows.append(tensors.to_proto(np.zeros((100, HIDDEN), np.float32)))
+        error = await refused(stub, request)
+        assert isinstance(error, InvalidArgument)
+        # Of the cache, whole blocks.
+        assert (error.reason, error.metadata["context_tokens"]) == ("PROMPT_TOO_LONG", "592")
+        assert int(error.metadata["prompt_tokens"]) > 600
+        assert "less audio" in error.message
+        assert (await answer(stub, asking())).completion.output_tokens == 5
+
+
 async def test_past_the_queue_callers_are_told_when_to_come_back(checkpoint: Path) -> None:
     async with serving(checkpoint, max_running=1, max_waiting=1) as stub:
         outcomes: list[Any] = await asyncio.gather(

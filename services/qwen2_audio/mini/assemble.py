@@ -5,6 +5,7 @@ from pathlib import Path
 
 from services.qwen2_audio.mini.checkpoint import write_checkpoint
 from services.qwen2_audio.mini.manifest import Manifest, read_manifest
+from services.qwen2_audio.place import publish
 
 DEFAULT_CACHE = Path("~/.cache/auricle/models")
 
@@ -36,12 +37,3 @@ def assemble(cache_dir: Path | None = None, manifest: Manifest | None = None) ->
         write_checkpoint(manifest, made)
         publish(made, target)
     return target
-
-
-def publish(made: Path, target: Path) -> None:
-    """Rename a finished directory into its place, unless another process was first there with the same content."""
-    try:
-        made.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise

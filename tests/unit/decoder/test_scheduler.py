@@ -7,7 +7,7 @@ import pytest
 
 from services.decoder.engine import AudioSpan, Priority
 from services.decoder.kv_cache import KVCache
-from services.decoder.scheduler import BULK_PATIENCE_SECONDS, Chunk, Scheduler
+from services.decoder.scheduler import BULK_PATIENCE_SECONDS, INTERACTIVE_EXPECTED_SECONDS, Chunk, Scheduler
 from services.decoder.sequence import Sequence
 
 pytestmark = pytest.mark.unit
@@ -143,10 +143,28 @@ def test_a_bulk_request_that_waited_long_is_served_in_its_turn(make_sequence: Ma
     assert scheduler.waiting == [later]
 
 
-def test_bulk_prompts_leave_most_of_a_step_to_others(make_sequence: MakeSequence) -> None:
+def rows(scheduler: Scheduler) -> dict[Sequence, int]:
+    return {chunk.sequence: chunk.rows for chunk in scheduler.schedule()}
+
+
+def test_a_bulk_prompt_stands_back_for_an_interactive_one_but_not_for_ever(make_sequence: MakeSequence) -> None:
     scheduler = new_scheduler(step_rows=40, bulk_step_rows=10)
-    bulk, interactive = added(scheduler, make_sequence([1] * 30, 9, priority=Priority.BULK), make_sequence([2] * 25, 9))
-    assert {chunk.sequence: chunk.rows for chunk in scheduler.schedule()} == {interactive: 25, bulk: 10}
+    bulk, interactive = added(scheduler, make_sequence([1] * 60, 9, priority=Priority.BULK), make_sequence([2] * 25, 9))
+    assert rows(scheduler) == {interactive: 25}
+    bulk.started_at -= BULK_PATIENCE_SECONDS + 1
+    assert rows(scheduler) == {interactive: 25, bulk: 10}
+
+
+def test_steps_of_bulk_prompts_are_short_while_interactive_requests_come(make_sequence: MakeSequence) -> None:
+    scheduler = new_scheduler(step_rows=40, bulk_step_rows=10)
+    first, second = added(scheduler, *(make_sequence([n] * 30, 9, priority=Priority.BULK) for n in (1, 2)))
+    assert rows(scheduler) == {first: 30, second: 10}
+    (interactive,) = added(scheduler, make_sequence([3], 9))
+    compute(scheduler, scheduler.schedule()[:1])
+    assert interactive.generated
+    assert rows(scheduler) == {interactive: 1, first: 10}
+    scheduler._interactive_until -= INTERACTIVE_EXPECTED_SECONDS + 1
+    assert rows(scheduler) == {interactive: 1, first: 30, second: 9}
 
 
 def test_no_more_than_max_running_run(make_sequence: MakeSequence) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from services.common.errors import AuricleError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from services.common.errors import InvalidArgument, ResourceExhausted
 from services.common.generation import GenerationParams
-from services.decoder.engine import AudioSpan, EngineRequest, FinishReason
+from services.decoder.engine import AudioSpan, EngineRequest
 from services.decoder.torch_engine import TorchEngine, TorchEngineConfig
-from services.qwen2_audio.config import CheckpointError
 from services.qwen2_audio.weights import Checkpoint
 
 pytestmark = pytest.mark.unit
@@ -74,18 +73,6 @@ async def test_context_and_width_are_those_of_checkpoint_and_cache(make_engine: 
     assert make_engine().hidden_size == 64
 
 
-async def test_an_answer_is_streamed_and_counted(make_engine: MakeEngine) -> None:
-    engine = make_engine()
-    await engine.start()
-    before = counted()
-    events = [event async for event in engine.generate(request(7))]
-    assert [len(event.token_ids) for event in events] == [1] * 7
-    finish = events[-1].finish
-    assert finish is not None
-    assert finish.reason is FinishReason.LENGTH
-    assert [b - a for a, b in zip(before, counted(), strict=True)] == [7, 3, 1, 1, 6]
-
-
 async def test_closing_the_stream_frees_the_place_at_once(make_engine: MakeEngine) -> None:
     engine = make_engine(max_running=1)
     await engine.start()
@@ -100,32 +87,6 @@ async def test_closing_the_stream_frees_the_place_at_once(make_engine: MakeEngin
     assert metric("kv_cache_usage_perc") == 0
 
 
-async def test_cancelling_a_reader_frees_the_place(make_engine: MakeEngine) -> None:
-    engine = make_engine()
-    await engine.start()
-    readers = [asyncio.create_task(tokens_of(engine, request(LONG))) for _ in range(10)]
-    await until(lambda: metric("num_requests_running") == 10 or metric("kv_cache_usage_perc") > 0.9)
-    for reader in readers:
-        reader.cancel()
-    await until(lambda: metric("num_requests_running") + metric("num_requests_waiting") == 0)
-    assert metric("kv_cache_usage_perc") == 0
-    assert not engine._open
-
-
-async def test_past_its_bound_the_queue_refuses_and_says_when_to_retry(make_engine: MakeEngine) -> None:
-    engine = make_engine(max_running=2, max_waiting=3)
-    await engine.start()
-    outcomes: list[Any] = await asyncio.gather(
-        *(tokens_of(engine, request(20)) for _ in range(8)), return_exceptions=True
-    )
-    refused = [outcome for outcome in outcomes if isinstance(outcome, ResourceExhausted)]
-    assert len(refused) == 3
-    assert refused[0].reason == "DECODER_QUEUE_FULL"
-    assert refused[0].retry_after_seconds
-    assert [len(outcome) for outcome in outcomes if outcome not in refused] == [20] * 5
-    assert len(await tokens_of(engine, request(3))) == 3
-
-
 async def test_a_reader_that_stops_reading_loses_its_place_and_holds_nothing(make_engine: MakeEngine) -> None:
     engine = make_engine(max_unread_tokens=10)
     await engine.start()
@@ -136,46 +97,6 @@ async def test_a_reader_that_stops_reading_loses_its_place_and_holds_nothing(mak
     with pytest.raises(ResourceExhausted) as raised:
         await anext(stream)
     assert raised.value.reason == "READER_TOO_SLOW"
-
-
-async def test_a_deadline_that_passes_in_the_queue_or_while_running_ends_the_request(make_engine: MakeEngine) -> None:
-    engine = make_engine(max_running=1)
-    await engine.start()
-    running = asyncio.create_task(tokens_of(engine, request(LONG, deadline_seconds=1)))
-    waiting = asyncio.create_task(tokens_of(engine, request(5, deadline_seconds=0.1)))
-    start = time.monotonic()
-    with pytest.raises(DeadlineExceeded):
-        await waiting
-    assert time.monotonic() - start > 0.09
-    assert not running.done()
-    with pytest.raises(DeadlineExceeded):
-        await running
-    await until(lambda: metric("num_requests_running") == 0)
-    assert len(await tokens_of(engine, request(5))) == 5
-
-
-async def test_closing_ends_open_requests_and_refuses_new_ones(make_engine: MakeEngine) -> None:
-    engine = make_engine(max_running=1)
-    await engine.start()
-    streams = [asyncio.create_task(tokens_of(engine, request(LONG))) for _ in range(3)]
-    await until(lambda: len(engine._open) == 3)
-    await engine.close()
-    outcomes = await asyncio.gather(*streams, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
-    with pytest.raises(Unavailable):
-        await tokens_of(engine, request())
-
-
-async def test_an_engine_that_cannot_load_says_why(checkpoint: Checkpoint, make_engine: MakeEngine) -> None:
-    engine = make_engine()
-    (checkpoint.path / "model-00003-of-00003.safetensors").rename(checkpoint.path / "gone")
-    try:
-        with pytest.raises(CheckpointError, match="model-00003"):
-            await engine.start()
-    finally:
-        (checkpoint.path / "gone").rename(checkpoint.path / "model-00003-of-00003.safetensors")
-    with pytest.raises(AuricleError):
-        await tokens_of(engine, request())
 
 
 async def test_what_is_decoded_twice_needs_room_for_both(make_engine: MakeEngine) -> None:

@@ -12,8 +12,8 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from services.qwen2_audio.config import CheckpointError
 from services.qwen2_audio.mini import AssemblyError, assemble
-from services.qwen2_audio.mini.assemble import publish
 from services.qwen2_audio.mini.manifest import MANIFEST_FILE, WEIGHTS, read_manifest
+from services.qwen2_audio.place import publish
 from services.qwen2_audio.resolve import DEFAULT_MODEL, resolve_checkpoint
 from services.qwen2_audio.weights import Checkpoint
 from tests.reference import Case
