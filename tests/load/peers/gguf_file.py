@@ -1,6 +1,7 @@
 """A plain Qwen2 checkpoint as a GGUF file without a tokenizer, for llama.cpp."""
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,7 +16,7 @@ def write_gguf(plain: Path, file: Path, precision: str) -> Path:
     """Write the file unless it is there; matrices in the precision, norms and biases in float32."""
     if file.exists():
         return file
-    config = Qwen2Config.from_pretrained(plain)
+    config: Any = Qwen2Config.from_pretrained(plain)
     aside = file.with_suffix(".part")
     writer = gguf.GGUFWriter(aside, "qwen2")
     writer.add_context_length(config.max_position_embeddings)

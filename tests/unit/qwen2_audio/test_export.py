@@ -2,6 +2,7 @@
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.unit
 def test_the_plain_checkpoint_is_the_decoder(tmp_path: Path, tied: bool) -> None:
     checkpoint = Checkpoint(make_official_checkpoint(tmp_path / "checkpoint", tied=tied, dtype=torch.float16))
     plain = export_decoder(checkpoint, tmp_path / "exports")
-    model, loading = Qwen2ForCausalLM.from_pretrained(plain, dtype=torch.float16, output_loading_info=True)
+    loaded: Any = Qwen2ForCausalLM.from_pretrained(plain, dtype=torch.float16, output_loading_info=True)
+    model, loading = loaded
     assert not any(loading[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     held = model.state_dict()
     expected = checkpoint.text_tensors()
