@@ -8,8 +8,9 @@ from auricle._errors import AuricleError, DeadlineExceededError, UnavailableErro
 from auricle._job_types import ResultSegment, segments
 from auricle.v1 import jobs_pb2
 
-# A stream is asked for anew after this long, and while nobody answers for this long.
-STREAM_SECONDS = 600.0
+# A stream is asked for anew after this long, so that one that got lost on the way costs no more; and the watch goes on
+# while nobody answers for this long.
+STREAM_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 
