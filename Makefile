@@ -41,8 +41,9 @@ test-integration: $(VENV)/.dev ## Run the tests of one true server at a time
 test-e2e: $(VENV)/.dev ## Run the tests of the whole platform
 	$(BIN)/pytest tests/e2e
 
+# For the variable see tests/conftest.py.
 test-faults: $(VENV)/.dev ## Kill processes at random while 200 jobs are worked on; print what was lost
-	$(BIN)/python -m tests.faults.storm
+	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.faults.storm
 
 # Its own environment: vLLM pins other versions than the platform. What it takes of torch's family beside torch does not
 # load with the build for the CPU, and is not needed.

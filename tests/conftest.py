@@ -6,6 +6,9 @@ import pytest
 
 # torch's threads spin while they wait, which starves the servers that a test talks to; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests start processes while their calls are under way. gRPC's own handlers of fork stop its threads for that moment; a
+# call was seen to be forgotten by it, deadline and all. The new processes begin another program and need none of it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 TIERS = {"unit", "integration", "e2e", "deploy"}
 
