@@ -19,6 +19,7 @@ from services.planning.profile import DecoderTimes
 
 BLOCK_TOKENS = 16
 BULK_PATIENCE_SECONDS = 30.0
+INTERACTIVE_EXPECTED_SECONDS = 30.0
 
 
 class Sequence:
@@ -29,13 +30,14 @@ class Sequence:
         cached: tokens whose keys and values are in the cache.
         generated: tokens of the answer so far.
         blocks: of the KV cache that it holds.
+        since, started: when it came, and when it was first admitted.
     """
 
-    __slots__ = ("answer", "blocks", "bulk", "cached", "done", "first", "generated", "prompt", "since")
+    __slots__ = ("answer", "blocks", "bulk", "cached", "done", "first", "generated", "prompt", "since", "started")
 
     def __init__(self, env: Environment, prompt: int, answer: int, bulk: bool) -> None:
         self.prompt, self.answer, self.bulk = prompt, answer, bulk
-        self.since = env.now
+        self.since, self.started = env.now, float("inf")
         self.first: Event = env.event()
         self.done: Event = env.event()
         self.cached = self.generated = self.blocks = 0
@@ -70,6 +72,7 @@ class DecoderReplica:
         self._running: list[Sequence] = []
         self._task: Task | None = None
         self._step_seconds = 0.0
+        self._interactive_until = -float("inf")
         self._arrived: Event = env.event()
         self.preemptions = 0
         env.process(self._work())
@@ -95,6 +98,8 @@ class DecoderReplica:
             return None
         sequence = Sequence(self._env, prompt_tokens, answer_tokens, bulk)
         self._queues[bulk].append(sequence)
+        if not bulk:
+            self._interactive_until = self._env.now + INTERACTIVE_EXPECTED_SECONDS
         if not self._arrived.triggered:
             self._arrived.succeed()
         if len(self._running) < self._limits.running or (self._running[-1].bulk and not bulk):
@@ -160,6 +165,7 @@ class DecoderReplica:
                 self._preempt()
             self._queues[sequence.bulk].popleft()
             sequence.blocks = needed
+            sequence.started = min(sequence.started, self._env.now)
             place = sum(other.bulk <= sequence.bulk for other in self._running)
             self._running.insert(place, sequence)
 
@@ -176,16 +182,20 @@ class DecoderReplica:
         return interactive[0] if interactive else bulk[0] if bulk else None
 
     def _chunks(self, decoding: int) -> list[tuple[Sequence, int]]:
-        """Pieces of prompts that fill the rest of a step."""
-        left, bulk_left = self._limits.step_tokens - decoding, self._limits.bulk_step_tokens
+        """Pieces of prompts that fill the rest of a step; bulk stands back."""
+        left, now = self._limits.step_tokens - decoding, self._env.now
+        bulk_left = self._limits.bulk_step_tokens if now < self._interactive_until else left
+        prefilling = [sequence for sequence in self._running if sequence.is_prefilling]
+        alone = bool(prefilling) and not prefilling[0].bulk
         chunks = []
-        for sequence in self._running:
-            if sequence.is_prefilling:
-                rows = min(sequence.due, left, bulk_left if sequence.bulk else left)
-                left -= rows
-                bulk_left -= rows * sequence.bulk
-                if rows > 0:
-                    chunks.append((sequence, rows))
+        for sequence in prefilling:
+            if sequence.bulk and alone and now - sequence.started < BULK_PATIENCE_SECONDS:
+                continue
+            rows = min(sequence.due, left, bulk_left if sequence.bulk else left)
+            left -= rows
+            bulk_left -= rows * sequence.bulk
+            if rows > 0:
+                chunks.append((sequence, rows))
         return chunks
 
     def _advance(self, decoding: list[Sequence], chunks: list[tuple[Sequence, int]], steps: int) -> None:
