@@ -31,7 +31,7 @@ from services.jobstore.model import QueueLimits
 from services.jobstore.record import JobStore
 from services.jobstore.uri_sources import uri_sources
 from services.pipeline import hearing, model_watch
-from services.pipeline.embedding_cache import CacheLimits, EmbeddingCache
+from services.pipeline.embedding_cache import EmbeddingCache
 from services.pipeline.fleets import DecoderFleet, Halves, PreprocessFleet, fleets_of, halves_of
 from services.pipeline.hearing import HearingLimits, Listener
 from services.pipeline.model_watch import ModelWatch
@@ -141,14 +141,7 @@ def _canary_halves(settings: GatewaySettings) -> Halves | None:
 
 
 def _cache(settings: GatewaySettings) -> EmbeddingCache | None:
-    if settings.redis_url is None:
-        return None
-    limits = CacheLimits(
-        max_bytes=settings.cache_max_bytes,
-        ttl_seconds=settings.cache_ttl_seconds,
-        lookup_timeout_seconds=settings.cache_lookup_timeout_seconds,
-    )
-    return EmbeddingCache(settings.redis_url, limits)
+    return EmbeddingCache(settings.redis_url, settings.cache_limits) if settings.redis_url else None
 
 
 def _records(settings: GatewaySettings) -> RecordsRedis | None:

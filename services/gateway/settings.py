@@ -12,14 +12,14 @@ from services.common.settings import GATEWAY_METRICS_PORT, GATEWAY_PORT, ServerS
 from services.common.webhook_secrets import WebhookSettings
 from services.jobstore.uri_sources import UriSettings
 from services.pipeline.endpoints import TARGET, check_target
-from services.pipeline.settings import FleetSettings
+from services.pipeline.settings import CacheSettings, FleetSettings
 
 
 def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class GatewaySettings(FleetSettings, UriSettings, WebhookSettings, ServerSettings):
+class GatewaySettings(FleetSettings, CacheSettings, UriSettings, WebhookSettings, ServerSettings):
     """Settings of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_GATEWAY_", frozen=True, extra="ignore")
@@ -32,9 +32,6 @@ class GatewaySettings(FleetSettings, UriSettings, WebhookSettings, ServerSetting
     redis_url: str | None = Field(
         None, description="Redis of the embedding cache and of jobs; without it nothing is cached and no job is taken"
     )
-    cache_max_bytes: int = Field(512 * 2**20, ge=2**20, description="embeddings kept in Redis")
-    cache_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an embedding after its last use")
-    cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
 
     store_url: str = Field(default_factory=_local_store, description="uploads: file://, s3://, gs://, az://, memory://")
     upload_max_bytes: int = Field(4 * 2**30, ge=1, description="largest upload; as much as preprocess hears")

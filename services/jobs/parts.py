@@ -38,7 +38,7 @@ def build(settings: WorkerSettings) -> tuple[Parts, Callable[[], Awaitable[None]
     """The parts, and what closes them. Call it inside the worker's event loop."""
     redis = records_client(settings.redis_url)
     fleets = fleets_of(settings, settings.max_message_bytes)
-    cache = EmbeddingCache(settings.redis_url)
+    cache = EmbeddingCache(settings.redis_url, settings.cache_limits)
     models = ModelWatch(fleets.encoder, fleets.decoder)
     fleets.start(on_join=models.forget)
     parts = Parts(

@@ -8,14 +8,14 @@ from pydantic_settings import SettingsConfigDict
 from services.common.settings import REDIS_PORT, WORKER_METRICS_PORT
 from services.common.webhook_secrets import WebhookSettings
 from services.jobstore.uri_sources import UriSettings
-from services.pipeline.settings import FleetSettings
+from services.pipeline.settings import CacheSettings, FleetSettings
 
 
 def _local_store() -> str:
     return (Path.home() / ".local" / "share" / "auricle" / "uploads").as_uri()
 
 
-class WorkerSettings(FleetSettings, UriSettings, WebhookSettings):
+class WorkerSettings(FleetSettings, CacheSettings, UriSettings, WebhookSettings):
     """Settings of a worker."""
 
     model_config = SettingsConfigDict(env_prefix="AURICLE_WORKER_", frozen=True, extra="ignore")

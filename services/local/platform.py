@@ -81,12 +81,14 @@ def process_specs(config: PlatformConfig) -> list[ProcessSpec]:
 def service_specs(config: PlatformConfig) -> list[ProcessSpec]:
     """Preprocess, decoder and gateway."""
     ports = config.ports
-    common = {**os.environ, **KEEP_FREED_MEMORY, "PYTHONUNBUFFERED": "1", **config.overrides}
+    common = {**os.environ, "PYTHONUNBUFFERED": "1", **config.overrides}
 
     def spec(name: str, port: int, metrics_port: int, **variables: str) -> ProcessSpec:
         prefix = f"AURICLE_{name.upper()}_"
         own = {"HOST": HOST, "PORT": str(port), "METRICS_PORT": str(metrics_port), **variables}
         environment = {**{prefix + key: value for key, value in own.items()}, **config.overrides}
+        if name == "decoder":  # the others compute nothing large, and would keep what one long upload once took
+            environment |= KEEP_FREED_MEMORY
         command = [sys.executable, "-m", f"services.{name}"]
         return ProcessSpec(name, command, {**common, **environment}, lambda: grpc_healthy(port))
 

@@ -58,18 +58,18 @@ class EmbeddingCache:
     """Cache of embeddings, keyed by the model's fingerprint and the SHA-256 of a window's samples."""
 
     def __init__(self, url: str, limits: CacheLimits | None = None) -> None:
-        self._limits = limits or CacheLimits()
+        self.limits = limits or CacheLimits()
         pool = BlockingConnectionPool.from_url(
             url,
-            max_connections=self._limits.connections,
-            timeout=self._limits.write_timeout_seconds,
-            socket_timeout=self._limits.write_timeout_seconds,
-            socket_connect_timeout=self._limits.write_timeout_seconds,
+            max_connections=self.limits.connections,
+            timeout=self.limits.write_timeout_seconds,
+            socket_timeout=self.limits.write_timeout_seconds,
+            socket_connect_timeout=self.limits.write_timeout_seconds,
             retry=Retry(NoBackoff(), 0),
         )
         self._redis = Redis.from_pool(pool)
-        self._store = BoundedStore(self._redis, self._limits.max_bytes, self._limits.ttl_seconds)
-        self._breaker = CircuitBreaker(self._limits.failures_before_pause, self._limits.pause_seconds)
+        self._store = BoundedStore(self._redis, self.limits.max_bytes, self.limits.ttl_seconds)
+        self._breaker = CircuitBreaker(self.limits.failures_before_pause, self.limits.pause_seconds)
         self._pending: deque[tuple[str, np.ndarray | None]] = deque()
         self._pending_bytes = 0
         self._writer: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class EmbeddingCache:
             return None
         key = _key(fingerprint, content_sha256)
         try:
-            async with asyncio.timeout(self._limits.lookup_timeout_seconds):
+            async with asyncio.timeout(self.limits.lookup_timeout_seconds):
                 value = await self._store.get(key)
         except (RedisError, OSError, TimeoutError) as error:
             self._note_failure(error)
@@ -107,7 +107,7 @@ class EmbeddingCache:
     async def check(self) -> str:
         """Ask Redis for a sign of life; raises Unavailable when there is none."""
         try:
-            async with asyncio.timeout(self._limits.write_timeout_seconds):
+            async with asyncio.timeout(self.limits.write_timeout_seconds):
                 await self._redis.ping()
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable("the cache cannot be reached", metadata={"service": "cache"}) from error
@@ -127,7 +127,7 @@ class EmbeddingCache:
 
     def _enqueue(self, key: str, embeddings: np.ndarray | None) -> None:
         weight = _weight(embeddings)
-        if self._pending_bytes + weight > self._limits.max_pending_bytes:
+        if self._pending_bytes + weight > self.limits.max_pending_bytes:
             metrics.CACHE_WRITES.labels("dropped").inc()
             return
         self._pending.append((key, embeddings))
@@ -136,7 +136,7 @@ class EmbeddingCache:
             self._writer = asyncio.get_running_loop().create_task(self._write_pending(), context=self._context)
 
     async def _write_pending(self) -> None:
-        await asyncio.sleep(self._limits.write_delay_seconds)
+        await asyncio.sleep(self.limits.write_delay_seconds)
         while self._pending:
             key, embeddings = self._pending.popleft()
             try:
@@ -149,11 +149,11 @@ class EmbeddingCache:
             metrics.CACHE_WRITES.labels(result).inc()
 
     async def _write(self, key: str, embeddings: np.ndarray | None) -> str:
-        if embeddings is not None and embedding_format.packed_bytes(embeddings) > self._limits.max_bytes:
+        if embeddings is not None and embedding_format.packed_bytes(embeddings) > self.limits.max_bytes:
             return "too_large"
         if not self._breaker.allows():
             return "skipped"
-        async with asyncio.timeout(self._limits.write_timeout_seconds):
+        async with asyncio.timeout(self.limits.write_timeout_seconds):
             if embeddings is None:
                 await self._store.touch(key)
             else:

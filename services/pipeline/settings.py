@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from services.common.settings import DECODER_PORT, ENCODER_GRPC_PORT, PREPROCESS_PORT, Settings, check_together
 from services.common.tls import ClientTls
+from services.pipeline.embedding_cache import CacheLimits
 from services.pipeline.endpoints import TARGET, check_target
 
 
@@ -37,3 +38,20 @@ class FleetSettings(Settings):
     def _endpoints_are_known(cls, target: str) -> str:
         check_target(target)
         return target
+
+
+class CacheSettings(Settings):
+    """Bounds of the embedding cache in Redis. Whoever writes last enforces its own: give all writers the same."""
+
+    cache_max_bytes: int = Field(512 * 2**20, ge=2**20, description="embeddings kept in Redis")
+    cache_ttl_seconds: float = Field(24 * 3600.0, gt=0, description="life of an embedding after its last use")
+    cache_lookup_timeout_seconds: float = Field(0.1, gt=0, description="longest wait of a request for the cache")
+
+    @property
+    def cache_limits(self) -> CacheLimits:
+        """The same, for the cache."""
+        return CacheLimits(
+            max_bytes=self.cache_max_bytes,
+            ttl_seconds=self.cache_ttl_seconds,
+            lookup_timeout_seconds=self.cache_lookup_timeout_seconds,
+        )
