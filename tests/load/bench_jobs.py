@@ -2,22 +2,27 @@
 
     python -m tests.load.bench_jobs
 
-For each length and number of workers one job transcribes a recording whose windows nobody has heard before. Then
-windows like those, as unheard (the decoder would find the same ones in its prefix cache), go through the pipeline
-directly, from one process, without record, queues and store; what the job took longer is its overhead. Cost is the
-processor time of all processes; memory is the largest resident size of each, seen twice a second.
+One platform for each number of workers serves all lengths, shorter recordings first and more often, so that each length
+hears as much audio. In a round one job transcribes a recording whose windows nobody has heard before, and windows like
+those, as unheard (the decoder would find the same ones in its prefix cache), go through the pipeline directly, from one
+process, without record, queues and store; every other round begins with these. What the jobs took longer is their
+overhead. Cost is the processor time of all processes; memory is the largest resident size of each with its children,
+seen twice a second. The embedding cache in Redis is bounded at 32 MiB, which the first recording fills.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
+import statistics
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,6 +41,7 @@ from services.pipeline.hearing import Listener
 from services.pipeline.model_watch import ModelWatch
 from services.pipeline.settings import FleetSettings
 from services.pipeline.timing import RequestClock
+from tests.load.figures import ratio
 from tests.platform import RunningPlatform, running_platform
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
@@ -43,34 +49,55 @@ MAX_OUTPUT_TOKENS = 16
 SAMPLE_SECONDS = 0.5
 MAX_MESSAGE_BYTES = 64 * 2**20
 CHUNK_BYTES = 2**18
+CACHE_MAX_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class JobReport:
-    """One recording as a job, and its windows through the pipeline directly.
+class Pass:
+    """One recording's windows, once through: as a job or directly.
 
     Attributes:
-        job_seconds: from the creation to the end.
-        speed: seconds of audio in a second.
-        cpu_seconds_per_minute: processor time of all processes for a minute of audio.
-        peak_mb: largest resident size of each process, in MB.
-        direct_seconds, direct_cpu_seconds_per_minute: the same windows through the pipeline, with as many at once as
-            the workers have.
-        overhead, cpu_overhead: what the job took longer, and what processor time it took more, as a part of the direct
-            way's.
+        seconds: from the creation of the job, or the first chunk, to the end.
+        cpu_seconds: processor time of all processes.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """One length of recording with one number of workers.
+
+    Attributes:
+        jobs, direct: a pass of each kind for every round; as many windows are worked on at once in both.
+        peak_mb: largest resident size of each process with its children while jobs ran.
     """
 
     minutes: float
     workers: int
     windows: int
-    job_seconds: float
-    speed: float
-    cpu_seconds_per_minute: float
-    direct_seconds: float
-    direct_cpu_seconds_per_minute: float
-    overhead: float
-    cpu_overhead: float
-    peak_mb: dict[str, float] = field(default_factory=dict)
+    jobs: list[Pass]
+    direct: list[Pass]
+    peak_mb: dict[str, float]
+
+    def figures(self) -> dict[str, Any]:
+        """Medians over the rounds; overheads are medians of the rounds' ratios, with the smallest and largest."""
+        pairs = list(zip(self.jobs, self.direct, strict=True))
+        job_seconds = statistics.median(job.seconds for job in self.jobs)
+        return {
+            "minutes": self.minutes,
+            "workers": self.workers,
+            "windows": self.windows,
+            "rounds": len(pairs),
+            "job_seconds": round(job_seconds, 2),
+            "times_real_time": round(self.minutes * 60 / job_seconds, 2),
+            "direct_seconds": round(statistics.median(way.seconds for way in self.direct), 2),
+            "job_to_direct": ratio([job.seconds / way.seconds for job, way in pairs]),
+            "job_cpu_to_direct": ratio([job.cpu_seconds / way.cpu_seconds for job, way in pairs]),
+            "cpu_seconds_per_minute": round(sum(job.cpu_seconds for job in self.jobs) / len(pairs) / self.minutes, 3),
+            "peak_mb": {name: round(value, 1) for name, value in self.peak_mb.items()},
+        }
 
 
 def sound_of(minutes: float, seed: int) -> np.ndarray:
@@ -111,12 +138,20 @@ class Watcher:
 
     def _look(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
-            for name, process in self._roots.items():
-                self.peak_mb[name] = max(self.peak_mb[name], process.memory_info().rss / 2**20)
+            for name, root in self._roots.items():
+                self.peak_mb[name] = max(self.peak_mb[name], _resident_mb(root))
 
 
-def run_job(platform: RunningPlatform, sound: np.ndarray) -> tuple[float, int, float, dict[str, float]]:
-    """Seconds, windows, processor seconds, and peaks of memory."""
+def _resident_mb(root: psutil.Process) -> float:
+    total = 0
+    for process in (root, *root.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # a child of preprocess lives for one recording
+            total += process.memory_info().rss
+    return total / 2**20
+
+
+def run_job(platform: RunningPlatform, sound: np.ndarray) -> tuple[Pass, int, dict[str, float]]:
+    """The pass, its windows, and peaks of memory."""
     watcher = Watcher(platform)
     with Client(platform.address, timeout_seconds=600) as client, watcher.watching():
         upload = client.upload(sound)
@@ -125,11 +160,22 @@ def run_job(platform: RunningPlatform, sound: np.ndarray) -> tuple[float, int, f
         seconds = time.perf_counter() - started
         assert job.state == "succeeded", job.error
         assert job.result().cached_windows == 0
-        return seconds, job.progress.windows, watcher.cpu_seconds() - cpu_seconds, watcher.peak_mb
+        return Pass(seconds, watcher.cpu_seconds() - cpu_seconds), job.progress.windows, watcher.peak_mb
 
 
-async def run_directly(platform: RunningPlatform, sound: np.ndarray, at_once: int) -> float:
-    """Seconds of the same work without jobs."""
+def run_directly(platform: RunningPlatform, sound: np.ndarray, at_once: int) -> Pass:
+    """The same work without jobs."""
+    watcher, own = Watcher(platform), psutil.Process()
+
+    def cpu_seconds() -> float:
+        return watcher.cpu_seconds() + sum(own.cpu_times()[:2])
+
+    before = cpu_seconds()
+    seconds = asyncio.run(_through_the_pipeline(platform, sound, at_once))
+    return Pass(seconds, cpu_seconds() - before)
+
+
+async def _through_the_pipeline(platform: RunningPlatform, sound: np.ndarray, at_once: int) -> float:
     ports = platform.config.ports
     addresses = FleetSettings(
         preprocess_address=f"{HOST}:{ports.preprocess}",
@@ -163,49 +209,49 @@ async def run_directly(platform: RunningPlatform, sound: np.ndarray, at_once: in
     return seconds
 
 
-def measure(minutes: float, workers: int) -> JobReport:
-    """A platform of its own for one recording, so that nothing is left from another."""
-    sound = sound_of(minutes, seed=round(minutes * 10 + workers))
-    with tempfile.TemporaryDirectory() as home:
-        with running_platform("auricle-mini", Path(home), workers=workers) as platform:
-            run_job(platform, sound_of(0.5, seed=0))  # warms everything up
-            job_seconds, windows, cpu_seconds, peak_mb = run_job(platform, sound)
-            at_once = WorkerSettings().concurrency * workers
-            watcher, own = Watcher(platform), psutil.Process()
-            unheard = sound_of(minutes, seed=round(minutes * 10 + workers + 5000))
-            before = watcher.cpu_seconds() + sum(own.cpu_times()[:2])
-            direct_seconds = asyncio.run(run_directly(platform, unheard, at_once))
-            direct_cpu_seconds = watcher.cpu_seconds() + sum(own.cpu_times()[:2]) - before
-    return JobReport(
-        minutes=minutes,
-        workers=workers,
-        windows=windows,
-        job_seconds=round(job_seconds, 2),
-        speed=round(minutes * 60 / job_seconds, 2),
-        cpu_seconds_per_minute=round(cpu_seconds / minutes, 2),
-        direct_seconds=round(direct_seconds, 2),
-        direct_cpu_seconds_per_minute=round(direct_cpu_seconds / minutes, 2),
-        overhead=round(job_seconds / direct_seconds - 1, 3),
-        cpu_overhead=round(cpu_seconds / direct_cpu_seconds - 1, 3),
-        peak_mb={name: round(value, 1) for name, value in peak_mb.items()},
-    )
+def measure(lengths: Sequence[float], workers: int) -> Iterator[Report]:
+    """All lengths, the shortest first, in one platform."""
+    at_once = WorkerSettings().concurrency * workers
+    cache = {f"AURICLE_{who}_CACHE_MAX_BYTES": str(CACHE_MAX_BYTES) for who in ("GATEWAY", "WORKER")}
+    seeds = itertools.count(1000 * workers)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        running_platform("auricle-mini", Path(home), workers=workers, **cache) as platform,
+    ):
+        run_job(platform, sound_of(2, next(seeds)))  # warms everything up
+        for minutes in sorted(lengths):
+            report = Report(minutes, workers, 0, [], [], {})
+            for number in range(max(1, round(max(lengths) / minutes))):
+                for kind in ("job", "direct") if number % 2 == 0 else ("direct", "job"):
+                    sound = sound_of(minutes, next(seeds))
+                    if kind == "direct":
+                        report.direct.append(run_directly(platform, sound, at_once))
+                        continue
+                    taken, windows, peak_mb = run_job(platform, sound)
+                    report.jobs.append(taken)
+                    peak_mb = {name: max(mb, report.peak_mb.get(name, 0.0)) for name, mb in peak_mb.items()}
+                    report = replace(report, windows=windows, peak_mb=peak_mb)
+                told = f"job {report.jobs[-1].seconds:.1f} s, directly {report.direct[-1].seconds:.1f} s"
+                print(f"{minutes:g} min, {workers} workers, round {number + 1}: {told}", flush=True)
+            yield report
 
 
 def main() -> None:
-    """Print the reports, and write them as JSON when asked."""
+    """Print the figures, and write them with every pass as JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 60.0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="file for the raw figures")
-    arguments = parser.parse_args()
-    reports = [measure(minutes, workers) for minutes in arguments.minutes for workers in arguments.workers]
+    given = parser.parse_args()
+    reports = [report for workers in given.workers for report in measure(given.minutes, workers)]
     for report in reports:
-        for name, value in asdict(report).items():
+        for name, value in report.figures().items():
             print(f"{name:<24}{value}")
         print()
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps([asdict(report) for report in reports], indent=2))
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        told = [{"figures": report.figures(), "raw": asdict(report)} for report in reports]
+        given.json.write_text(json.dumps(told, indent=2))
 
 
 if __name__ == "__main__":
