@@ -108,7 +108,7 @@ def alignment_loss(
     """
     known = targets != UNKNOWN
     weights = known * (1.0 + (trait_weight - 1.0) * is_trait)
-    losses = functional.cross_entropy(logits, targets, ignore_index=UNKNOWN, reduction="none")
+    losses = functional.cross_entropy(logits.float(), targets, ignore_index=UNKNOWN, reduction="none")
     right = logits.argmax(1) == targets
     chosen = {"frame_accuracy": known & ~is_trait & (targets != SILENCE), "trait_accuracy": known & is_trait}
     accuracies = {name: right[where].float().mean().item() if where.any() else 0.0 for name, where in chosen.items()}

@@ -12,7 +12,32 @@ from services.evaluation.conversation import to_messages
 from services.evaluation.manifest import Example
 from services.qwen2_audio.prompt import PromptBuilder
 from services.training.hearing import Augmentation, Heard, hear
-from services.training.model import IGNORED, Batch
+from services.training.model import IGNORED, PADDING_BRANCH, Batch
+from services.training.questions import further_questions
+
+
+@dataclass(frozen=True)
+class Row:
+    """A conversation in tokens; several questions about one clip are branches (from 1) of a common trunk (0)."""
+
+    token_ids: list[int]
+    labels: list[int]
+    audio_spans: Sequence[tuple[int, int]]
+    branches: list[int]
+
+    def branched(self, others: Sequence["Row"]) -> "Row":
+        """This row with the questions of others about the same clip behind its own."""
+        if not others:
+            return self
+        start, length = self.audio_spans[-1]
+        trunk = start + length
+        rows = [self, *others]
+        return Row(
+            token_ids=self.token_ids[:trunk] + [token for row in rows for token in row.token_ids[trunk:]],
+            labels=self.labels[:trunk] + [label for row in rows for label in row.labels[trunk:]],
+            audio_spans=self.audio_spans,
+            branches=[0] * trunk + [b for b, row in enumerate(rows, start=1) for _ in row.token_ids[trunk:]],
+        )
 
 
 @dataclass(frozen=True)
@@ -28,26 +53,49 @@ class Collator:
     tokenizer: PreTrainedTokenizerBase
     augmentation: Augmentation
 
-    def batch(self, examples: Sequence[Example], step: int, answers: Sequence[str] | None = None) -> Batch:
-        """A batch that teaches the examples' answers, or the given ones in their stead (DPO's worse answers)."""
+    def batch(
+        self,
+        examples: Sequence[Example],
+        step: int,
+        answers: Sequence[str] | None = None,
+        extra_questions: int = 0,
+    ) -> Batch:
+        """A batch that teaches the examples' answers.
+
+        Args:
+            answers: to teach in their stead (DPO's worse answers).
+            extra_questions: how many more questions are asked about each clip, if its traits answer so many.
+        """
         heard = [self.hear(example, step) for example in examples]
         answers = [example.answer for example in examples] if answers is None else answers
-        rows, labels, places = [], [], []
-        for row, (example, clips, answer) in enumerate(zip(examples, heard, answers, strict=True)):
-            prompt = self.prompts.build(to_messages(example, [clip.mel for clip in clips]))
-            answer_ids = self._answer_ids(answer)
-            rows.append(prompt.token_ids + answer_ids)
-            labels.append([IGNORED] * len(prompt.token_ids) + answer_ids)
-            places += [(row, start, length) for start, length in prompt.audio_spans]
+        rows = []
+        for example, clips, answer in zip(examples, heard, answers, strict=True):
+            row = self._asked(example, clips, answer)
+            more = further_questions(example, random.Random(f"more {example.id} {step}"), extra_questions)
+            rows.append(row.branched([self._asked(further, clips, further.answer) for further in more]))
         mels = [clip.mel for clips in heard for clip in clips]
+        places = [(index, start, length) for index, row in enumerate(rows) for start, length in row.audio_spans]
+        token_ids = [row.token_ids for row in rows]
+        branched = any(max(row.branches) > 0 for row in rows)
         return Batch(
-            token_ids=_padded(rows, 0),
-            attention_mask=_padded([[1] * len(row) for row in rows], 0),
-            labels=_padded(labels, IGNORED),
+            token_ids=_padded(token_ids, 0),
+            attention_mask=_padded([[1] * len(row.token_ids) for row in rows], 0),
+            labels=_padded([row.labels for row in rows], IGNORED),
             features=[torch.from_numpy(mel.features) for mel in mels],
             num_frames=[mel.num_frames for mel in mels],
             places=places,
-            shared=_shared(rows, min([start for _, start, _ in places], default=len(rows[0]))),
+            shared=_shared(token_ids, min([start for _, start, _ in places], default=len(token_ids[0]))),
+            branches=_padded([row.branches for row in rows], PADDING_BRANCH) if branched else None,
+        )
+
+    def _asked(self, example: Example, clips: Sequence[Heard], answer: str) -> Row:
+        prompt = self.prompts.build(to_messages(example, [clip.mel for clip in clips]))
+        answer_ids = self._answer_ids(answer)
+        return Row(
+            token_ids=prompt.token_ids + answer_ids,
+            labels=[IGNORED] * len(prompt.token_ids) + answer_ids,
+            audio_spans=prompt.audio_spans,
+            branches=[0] * len(prompt.token_ids + answer_ids),
         )
 
     def hear(self, example: Example, step: int) -> list[Heard]:

@@ -17,7 +17,7 @@ from services.training.lora import lora_parameters
 from services.training.model import AudioLanguageModel, Batch
 from services.training.parallel import join_world
 from services.training.recipe import Recipe, RecipeError
-from services.training.setup import set_up, trained_groups
+from services.training.setup import computing, set_up, trained_groups
 
 
 def dpo(recipe: Recipe, folder: Path) -> None:
@@ -39,9 +39,10 @@ def dpo(recipe: Recipe, folder: Path) -> None:
         examples = mixture.batch(number)
         better = collator.batch(examples, number)
         worse = collator.batch(examples, number, [example.rejected for example in examples])
-        with torch.no_grad(), exchanged(model.language_model, reference):
+        with torch.no_grad(), computing(recipe.precision), exchanged(model.language_model, reference):
             reference_margin = log_likelihood(model, better) - log_likelihood(model, worse)
-        margin = log_likelihood(model, better) - log_likelihood(model, worse) - reference_margin
+        with computing(recipe.precision):
+            margin = log_likelihood(model, better) - log_likelihood(model, worse) - reference_margin
         loss = -functional.logsigmoid(recipe.losses.beta * margin).mean()
         return StepResult(loss, {"margin": margin.mean().item(), "preferred": (margin > 0).float().mean().item()})
 
@@ -51,7 +52,7 @@ def dpo(recipe: Recipe, folder: Path) -> None:
 def log_likelihood(model: AudioLanguageModel, batch: Batch) -> Tensor:
     """Log-probability of each row's answer: ``(rows,)``."""
     predicted = model(batch)
-    token = -functional.cross_entropy(predicted.logits, predicted.labels, reduction="none")
+    token = -functional.cross_entropy(predicted.logits.float(), predicted.labels, reduction="none")
     return torch.zeros(len(batch.token_ids)).index_add(0, predicted.rows, token)
 
 

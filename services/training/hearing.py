@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from services.evaluation.clip import read_clip
@@ -22,6 +23,8 @@ class Augmentation:
         noise_share: share of clips that get noise, white to brown, at ``snr_db``.
         reverb_share: share of clips that are heard in a room.
         silence_seconds: at most this much silence before the clip, and again behind it.
+        tape_speed: the clip is played up to this share faster or slower, which moves pitch, formants and tempo at once:
+            another voice, another key. Clips that this would lengthen past the window keep their speed.
     """
 
     quieter_db: float = 0.0
@@ -29,14 +32,16 @@ class Augmentation:
     snr_db: tuple[float, float] = (12.0, 40.0)
     reverb_share: float = 0.0
     silence_seconds: float = 0.0
+    tape_speed: float = 0.0
 
 
 @dataclass(frozen=True)
 class Heard:
-    """Features of a clip, and by how much its words were delayed."""
+    """Features of a clip, and where its words went: what was at second t is at ``t / speed + delay_seconds``."""
 
     mel: LogMel
     delay_seconds: float
+    speed: float = 1.0
 
 
 def hear(path: Path, mel_bins: int, augmentation: Augmentation, chance: random.Random) -> Heard:
@@ -45,8 +50,17 @@ def hear(path: Path, mel_bins: int, augmentation: Augmentation, chance: random.R
     Raises:
         ValueError: another rate, or features cannot be computed (see ``log_mel``).
     """
-    samples, delay_seconds = _augmented(read_clip(path), augmentation, chance)
-    return Heard(log_mel(samples[:MAX_SAMPLES], mel_bins), delay_seconds)
+    samples, speed = _played(read_clip(path), augmentation.tape_speed, chance)
+    samples, delay_seconds = _augmented(samples, augmentation, chance)
+    return Heard(log_mel(samples[:MAX_SAMPLES], mel_bins), delay_seconds, speed)
+
+
+def _played(samples: Samples, most: float, chance: random.Random) -> tuple[Samples, float]:
+    """The clip at another tape speed, and that speed."""
+    speed = 1 + chance.uniform(-most, most)
+    if most == 0 or samples.size / speed > MAX_SAMPLES:
+        return samples, 1.0
+    return soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="QQ"), speed
 
 
 def _augmented(samples: Samples, how: Augmentation, chance: random.Random) -> tuple[Samples, float]:

@@ -14,6 +14,7 @@ from services.qwen2_audio.encoder import AudioEncoder
 from services.qwen2_audio.prompt import PromptBuilder
 
 IGNORED = -100
+PADDING_BRANCH = -1
 Decoder = Qwen2ForCausalLM | PeftModel
 
 
@@ -28,6 +29,8 @@ class Batch:
         features, num_frames: of every clip, in the order of ``places``.
         places: per clip its row, first position and length.
         shared: number of leading tokens that are the same in every row, all of them text.
+        branches: ``(rows, length)`` where rows hold several questions about one clip: 0 for what they share, then 1, 2
+            and so on; ``PADDING_BRANCH`` for padding. A question sees what is shared and itself, as if it stood alone.
     """
 
     token_ids: Tensor
@@ -37,6 +40,7 @@ class Batch:
     num_frames: list[int]
     places: list[tuple[int, int, int]]
     shared: int = 0
+    branches: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,11 @@ class AudioLanguageModel(nn.Module):
         if shared:
             body(inputs_embeds=inputs[:1, :shared], past_key_values=cache, use_cache=True)
             cache.batch_repeat_interleave(len(inputs))
+        branches = batch.branches
         rest = body(
             inputs_embeds=inputs[:, shared:],
-            attention_mask=batch.attention_mask,
+            attention_mask=batch.attention_mask if branches is None else branch_mask(branches)[:, :, shared:],
+            position_ids=None if branches is None else branch_positions(branches)[:, shared:],
             past_key_values=cache if shared else None,
             use_cache=bool(shared),
         )
@@ -100,6 +106,18 @@ class AudioLanguageModel(nn.Module):
         columns = torch.cat([torch.arange(start, start + length) for _, start, length in batch.places])
         heard = torch.cat(self.encoder(batch.features, batch.num_frames))
         return embedded.index_put((rows, columns), heard.to(embedded.dtype))
+
+
+def branch_mask(branches: Tensor) -> Tensor:
+    """Which position sees which, ``(rows, 1, length, length)``: earlier ones of the trunk and of its own branch."""
+    same = branches[:, :, None] == branches[:, None, :]
+    causal = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()
+    return ((same | (branches == 0)[:, None, :]) & causal)[:, None]
+
+
+def branch_positions(branches: Tensor) -> Tensor:
+    """Positions ``(rows, length)``: every branch goes on where the trunk ends."""
+    return branch_mask(branches)[:, 0].sum(-1) - 1
 
 
 @dataclass(frozen=True)

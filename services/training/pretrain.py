@@ -27,7 +27,7 @@ from services.training.loop import ParameterGroup, StepResult, train
 from services.training.mixture import Mixture
 from services.training.parallel import join_world
 from services.training.recipe import Recipe
-from services.training.setup import set_up, trained_groups
+from services.training.setup import computing, set_up, trained_groups
 from services.training.traits import TRAIT_EMBEDDINGS
 
 
@@ -47,10 +47,12 @@ def pretrain(recipe: Recipe, folder: Path) -> None:
         if losses.alignment:
             timed = [example for example in examples if example.words or example.traits]
             settled = number >= losses.settle_steps
-            aligned, metrics = _align(model.encoder, aligner, collator, timed, number, settled, losses.trait_weight)
+            with computing(recipe.precision):
+                aligned, metrics = _align(model.encoder, aligner, collator, timed, number, settled, losses.trait_weight)
             total = total + losses.alignment * aligned
         if losses.language_model:
-            predicted = model(collator.batch(examples, number))
+            with computing(recipe.precision):
+                predicted = model(collator.batch(examples, number))
             total = total + losses.language_model * functional.cross_entropy(predicted.logits, predicted.labels)
         return StepResult(total, metrics)
 
@@ -92,9 +94,8 @@ def _timed_places(
     example: Example, clip: Heard, aligner: FrameAligner, collator: Collator
 ) -> list[tuple[list[int], float, float]]:
     ids = word_token_ids(example, collator.tokenizer)
-    delay = clip.delay_seconds
     return [
-        (aligner.places(word), start + delay, end + delay)
+        (aligner.places(word), start / clip.speed + clip.delay_seconds, end / clip.speed + clip.delay_seconds)
         for word, (_, start, end) in zip(ids, example.words, strict=True)
     ]
 

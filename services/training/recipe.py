@@ -68,7 +68,14 @@ class Losses:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run: its stage, its data, its rates and its length; ``digest`` tells one recipe from another."""
+    """A run: its stage, its data, its rates and its length.
+
+    Attributes:
+        precision: of matrix products; weights, gradients and sums stay in float32. ``bf16`` pays where the processor
+            has instructions for it (AMX, AVX512-BF16).
+        extra_questions: how many further questions SFT asks about a clip, of those that its traits answer.
+        digest: tells one recipe from another.
+    """
 
     stage: Literal["pretrain", "sft", "dpo"]
     seed: int
@@ -82,6 +89,8 @@ class Recipe:
     augmentation: Augmentation
     lora_rank: int = 16
     lora_alpha: int = 32
+    precision: Literal["fp32", "bf16"] = "fp32"
+    extra_questions: int = 0
     digest: str = ""
 
 
@@ -105,6 +114,8 @@ def read_recipe(path: Path) -> Recipe:
     recipe = _section(Recipe, table, "recipe")
     if recipe.stage not in ("pretrain", "sft", "dpo"):
         raise RecipeError(f"{path}: stage is {recipe.stage!r}, not pretrain, sft or dpo")
+    if recipe.precision not in ("fp32", "bf16"):
+        raise RecipeError(f"{path}: precision is {recipe.precision!r}, not fp32 or bf16")
     if not recipe.data:
         raise RecipeError(f"{path}: no [[data]]")
     return recipe

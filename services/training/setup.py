@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def trained_groups(model: AudioLanguageModel, recipe: Recipe) -> list[ParameterG
     for parameter in itertools.chain.from_iterable(group.parameters.values() for group in chosen):
         parameter.requires_grad_(True)
     return chosen
+
+
+def computing(precision: str) -> AbstractContextManager[None]:
+    """Within it, matrix products of a forward pass have the recipe's precision."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 
 def _named(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:

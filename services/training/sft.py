@@ -11,7 +11,7 @@ from torch.nn import functional
 from services.training.loop import StepResult, train
 from services.training.parallel import join_world
 from services.training.recipe import Recipe
-from services.training.setup import set_up, trained_groups
+from services.training.setup import computing, set_up, trained_groups
 
 
 def sft(recipe: Recipe, folder: Path) -> None:
@@ -20,8 +20,12 @@ def sft(recipe: Recipe, folder: Path) -> None:
     model, collator, mixture = workshop.model, workshop.collator, workshop.mixture
 
     def step(number: int) -> StepResult:
-        predicted = model(collator.batch(mixture.batch(number), number))
+        batch = collator.batch(mixture.batch(number), number, extra_questions=recipe.extra_questions)
+        with computing(recipe.precision):
+            predicted = model(batch)
         right = (predicted.logits.argmax(1) == predicted.labels).float().mean().item()
-        return StepResult(functional.cross_entropy(predicted.logits, predicted.labels), {"token_accuracy": right})
+        return StepResult(
+            functional.cross_entropy(predicted.logits.float(), predicted.labels), {"token_accuracy": right}
+        )
 
     train(step, trained_groups(model, recipe), recipe.schedule, folder, recipe.digest, join_world())

@@ -8,7 +8,6 @@ own behind the mix; its last wording is never trained on.
 """
 
 import argparse
-import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,25 +17,14 @@ import numpy as np
 from services.evaluation.clip import read_clip
 from services.evaluation.manifest import Example, assistant_turn, read_manifest, user_turn, write_manifest
 from services.training.data import flite
-from services.training.data.clips import Samples, at_peak, to_model_rate, write_clip
-from services.training.data.prompts import wording
+from services.training.data.clips import Samples, at_peak, write_clip
+from services.training.data.instructions import instruction_clip
+from services.training.data.prompts import BEHIND, SAID, wording
 from services.training.data.sounds import CLASSES, FORMULA_LICENSE, FORMULAS, STAMPS_LICENSE, answer, make_sound
 
-BEHIND = (
-    "What sound is behind the voice?",
-    "Which sound do you hear besides the speech?",
-    "Name the sound in the background.",
-    "What can be heard besides the speaker?",
-)
-SAID = (
-    "Transcribe the speech over the sound.",
-    "What does the speaker say?",
-    "Write down the words, not the sound.",
-    "Give the words that are spoken.",
-)
 SOUND_BELOW_SPEECH_DB = (2.0, 10.0)
 MOST_SECONDS = 6.0
-CLIPS = {"train": 3000, "test": 100, "test_spoken": 100}
+CLIPS = {"train": 4000, "test": 100, "test_spoken": 100}
 
 
 def main() -> None:
@@ -76,7 +64,7 @@ def _example(task: str, speech: Example, split: str, number: int, by_voice: bool
     audio = [write_clip(clip, out, f"mixes/{name}.wav")]
     prompt = _prompt(BEHIND if task == "mixed_sound" else SAID, training, by_voice, chance)
     if by_voice:
-        audio.append(_instruction(prompt, chance.choice(flite.VOICES), out))
+        audio.append(instruction_clip(prompt, chance.choice(flite.VOICES), out))
     wanted = answer(sound) if task == "mixed_sound" else speech.answer
     return Example(
         id=f"mixes/{name}",
@@ -97,15 +85,6 @@ def _prompt(wordings: tuple[str, ...], training: bool, by_voice: bool, chance: r
     if training:
         return wording(tuple(trained), chance)
     return unseen if by_voice else trained[0]
-
-
-def _instruction(text: str, voice: str, out: Path) -> str:
-    """A clip of the spoken instruction, made once per wording and voice."""
-    name = f"instructions/{hashlib.sha256(f'{text} {voice}'.encode()).hexdigest()[:16]}.wav"
-    if (out / name).exists():
-        return name
-    samples, rate_hz, _ = flite.speak(text, voice)
-    return write_clip(at_peak(to_model_rate(samples, rate_hz), 0.7), out, name)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from services.evaluation.manifest import Example, assistant_turn, user_turn, write_manifest
 from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.midi import LICENSE, Note, Piece, render
-from services.training.data.prompts import INSTRUMENT, MODE, TEMPO, wording
+from services.training.data.prompts import ABOUT, wording
 from services.training.traits import NOTHING
 
 # General MIDI presets (from 0) of each family, those that sound alike together; the last is held out.
@@ -45,8 +45,7 @@ BEAT_FAMILIES = ("piano", "guitar", "bells", "brass", "flute", "mallets", "drum"
 THIRD = {"major": 4, "minor": 3}
 BEATS_PER_MINUTE = {"slow": (44, 76), "fast": (136, 200)}
 CHOICES = {"instrument": tuple(FAMILIES), "mode": tuple(THIRD), "tempo": tuple(BEATS_PER_MINUTE)}
-PROMPTS = {"instrument": INSTRUMENT, "mode": MODE, "tempo": TEMPO}
-CLIPS = {"instrument": (120, 10), "mode": (400, 30), "tempo": (300, 30)}  # per answer: training, test
+CLIPS = {"instrument": (250, 10), "mode": (1000, 30), "tempo": (300, 30)}  # per answer: training, test
 _BANDS = 8
 _PIECES_PER_RENDERING = 64
 
@@ -142,22 +141,23 @@ def _examples(out: Path) -> Iterator[Example]:
         pieces = [compose(wanted) for wanted in batch]
         for wanted, piece, clip in zip(batch, pieces, render(pieces), strict=True):
             name = f"{wanted.task}-{wanted.answer.replace(' ', '_')}-{wanted.split}-{wanted.number:03d}"
-            yield _example(wanted, f"preset {piece.preset}", name, at_peak(clip, 0.6), out)
+            yield _example(wanted, piece, name, at_peak(clip, 0.6), out)
 
 
-def _example(wanted: Wanted, source: str, name: str, clip: Samples, out: Path) -> Example:
-    prompts = PROMPTS[wanted.task]
+def _example(wanted: Wanted, piece: Piece, name: str, clip: Samples, out: Path) -> Example:
+    family = next(family for family, presets in FAMILIES.items() if piece.preset in presets)
+    prompts = ABOUT[wanted.task]
     prompt = wording(prompts, random.Random(name)) if wanted.split == "train" else prompts[0]
     return Example(
         id=f"music/{name}",
         task=wanted.task,
         split=wanted.split,
         license=LICENSE,
-        source=source,
+        source=f"preset {piece.preset}",
         audio=[write_clip(clip, out, f"music/{name}.wav")],
         messages=[user_turn(prompt, 1), assistant_turn(f"{wanted.answer.capitalize()}.")],
         words=heard_as(wanted.answer, clip),
-        traits={wanted.task: wanted.answer, "language": NOTHING},
+        traits={"instrument": family, wanted.task: wanted.answer, "language": NOTHING},
         choices=list(CHOICES[wanted.task]),
     )
 

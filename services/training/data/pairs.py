@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.evaluation.manifest import Example, assistant_turn, read_manifest, user_turn, write_manifest
-from services.training.data.prompts import ABSENT, wording
+from services.training.data.prompts import ABSENT, presence_question, wording
 from services.training.data.sounds import CLASSES
 
 SPLITS = ("train", "test")
@@ -62,13 +62,12 @@ def misheard(transcript: str, vocabulary: Sequence[str], chance: random.Random) 
 
 
 def _asked(example: Example, task: str, name: str, better: str, worse: str, chance: random.Random) -> Example:
-    question = (wording(ABSENT, chance) if example.split == "train" else ABSENT[0]).format(name)
-    article = question.replace(f" a {name}", f" an {name}") if name[0] in "aeiou" else question
+    form = wording(ABSENT, chance) if example.split == "train" else ABSENT[0]
     return replace(
         example,
         id=f"pairs/{task}/{example.id}",
         task=task,
-        messages=[user_turn(article, 1), assistant_turn(better)],
+        messages=[user_turn(presence_question(form, name), 1), assistant_turn(better)],
         rejected=worse,
         words=[],
         traits={},

@@ -21,7 +21,7 @@ from services.training.data.word_times import WordTime
 from services.training.traits import NOTHING
 
 LICENSE = f"text Apache-2.0; {flite.LICENSE}"
-SPOKEN_PER_INTENT = 4
+SPOKEN_PER_INTENT = 8
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def _examples(out: Path) -> Iterator[Example]:
         for number in range(SPOKEN_PER_INTENT):
             text, voice = trained[number % len(trained)], flite.VOICES[(index + number) % len(flite.VOICES)]
             yield _spoken(intent, text, voice, "train", out)
-        yield _typed(intent, trained[index % len(trained)])
+        yield from (_typed(intent, text) for text in trained)
         yield _spoken(intent, unseen, flite.VOICES[index % len(flite.VOICES)], "test", out)
         if index % 4 == 0:
             yield _spoken(intent, unseen, UNSEEN_VOICE, "test_voice", out)

@@ -18,13 +18,12 @@ from services.evaluation.manifest import Example, assistant_turn, user_turn, wri
 from services.qwen2_audio.mel import SAMPLE_RATE_HZ
 from services.training.data.clips import Samples, at_peak, heard_as, write_clip
 from services.training.data.phrases import LANGUAGES
-from services.training.data.prompts import GENDER, LANGUAGE, SPEAKERS, wording
+from services.training.data.prompts import ABOUT, wording
 from services.training.data.speakers import Voice, voices
 from services.training.traits import NOTHING
 
 GENDERS, COUNTS = ("man", "woman"), ("one", "two")
 CHOICES = {"language": LANGUAGES, "gender": GENDERS, "speakers": COUNTS}
-PROMPTS = {"language": LANGUAGE, "gender": GENDER, "speakers": SPEAKERS}
 CLIPS = {"language": (200, 20), "gender": (400, 40), "speakers": (400, 40)}  # per answer: training, test
 PAUSE_SECONDS = (0.1, 0.4)
 
@@ -91,7 +90,7 @@ def _example(task: str, answer: str, number: int, training: bool, out: Path) -> 
     name = f"{task}-{answer}-{'train' if training else 'test'}-{number:03d}"
     chance = random.Random(name)
     made = make(task, answer, training, chance, voices())
-    prompt = wording(PROMPTS[task], chance) if training else PROMPTS[task][0]
+    prompt = wording(ABOUT[task], chance) if training else ABOUT[task][0]
     return Example(
         id=f"voices/{name}",
         task=task,

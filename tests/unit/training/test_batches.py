@@ -3,15 +3,27 @@
 import dataclasses
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from services.evaluation.manifest import Example, read_manifest
 from services.qwen2_audio.config import audio_config
-from services.training.alignment import SILENCE, UNKNOWN, alignment_loss, frame_targets, trait_token_ids
+from services.training.alignment import (
+    SILENCE,
+    UNKNOWN,
+    FrameAligner,
+    alignment_loss,
+    frame_targets,
+    trait_token_ids,
+    word_token_ids,
+)
 from services.training.collate import Collator
 from services.training.hearing import Augmentation, hear
 from services.training.model import IGNORED, LoadedModel, load_model
+from services.training.pretrain import _timed_places
+from services.training.questions import further_questions
+from services.training.setup import computing
 from services.training.traits import NOTHING, TRAIT_EMBEDDINGS
 from tests.checkpoints import make_official_checkpoint
 from tests.unit.training.recording import write_tones
@@ -107,3 +119,84 @@ def test_augmentation_is_drawn_by_chance_and_tells_the_delay(examples: list[Exam
     plain = hear(examples[0].paths[0], 80, Augmentation(), random.Random(1))
     assert plain.delay_seconds == 0
     assert first.mel.num_frames > plain.mel.num_frames
+
+
+def test_another_tape_speed_moves_the_words(examples: list[Example]) -> None:
+    plain = hear(examples[0].paths[0], 80, Augmentation(), random.Random(1))
+    for seed in range(4):
+        played = hear(examples[0].paths[0], 80, Augmentation(tape_speed=0.2), random.Random(seed))
+        assert 0.8 <= played.speed <= 1.2
+        assert played.mel.num_frames == pytest.approx(plain.mel.num_frames / played.speed, abs=1)
+        ratio = loudest_bin(played.mel.features) / loudest_bin(plain.mel.features)
+        assert ratio == pytest.approx(played.speed, abs=0.15), "pitch goes with speed"
+
+
+def test_words_are_found_where_the_tape_speed_put_them(loaded: LoadedModel, examples: list[Example]) -> None:
+    collator = collator_of(loaded)
+    ids = sorted({token for word in word_token_ids(examples[0], loaded.tokenizer) for token in word})
+    aligner = FrameAligner(loaded.model.token_embeddings(), ids)
+    plain = hear(examples[0].paths[0], 80, Augmentation(), random.Random(1))
+    played = dataclasses.replace(plain, speed=1.25, delay_seconds=0.3)
+    [(_, _, end)] = _timed_places(examples[0], plain, aligner, collator)
+    [(_, moved_start, moved_end)] = _timed_places(examples[0], played, aligner, collator)
+    assert (moved_start, moved_end) == pytest.approx((0.3, end / 1.25 + 0.3))
+
+
+def loudest_bin(features: np.ndarray) -> float:
+    """Mel bins are evenly spaced below 1 kHz, where the tone is."""
+    return float(features.mean(1).argmax()) + 1
+
+
+def test_a_clip_is_asked_what_its_traits_answer(examples: list[Example]) -> None:
+    clip = dataclasses.replace(
+        examples[0], task="gender", traits={"gender": "man", "language": "English", "sound": "cow"}
+    )
+    asked = {ask(q): q.answer for n in range(60) for q in further_questions(clip, random.Random(n), 9)}
+    assert {answer for question, answer in asked.items() if "language" in question} == {"English."}
+    assert not any("man or" in question.lower() for question in asked), "its own question is asked already"
+    about = {question: answer for question, answer in asked.items() if answer in ("Yes.", "No.")}
+    assert {answer for question, answer in about.items() if " cow" in question} == {"Yes."}
+    assert {answer for question, answer in about.items() if " cow" not in question} == {"No."}
+    assert "Cow." in asked.values()
+
+
+def test_a_clip_of_which_nothing_is_known_is_asked_nothing_more(examples: list[Example]) -> None:
+    assert further_questions(examples[0], random.Random(1), 3) == []
+    silent = dataclasses.replace(examples[0], traits={"gender": NOTHING})
+    assert further_questions(silent, random.Random(1), 3) == []
+
+
+def ask(example: Example) -> str:
+    return str(example.messages[0]["content"][1]["text"])
+
+
+def test_several_questions_about_a_clip_are_each_as_if_asked_alone(
+    loaded: LoadedModel, examples: list[Example]
+) -> None:
+    collator = collator_of(loaded)
+    known = [
+        dataclasses.replace(examples[0], traits={"language": "English", "speakers": "one"}),
+        dataclasses.replace(examples[5], traits={"language": "French"}),
+        examples[9],
+    ]
+    batch = collator.batch(known, 0, extra_questions=2)
+    assert batch.branches is not None
+    together = loaded.model(batch)
+    logits, labels = [], []
+    for example in known:
+        for question in [example, *further_questions(example, random.Random(f"more {example.id} 0"), 2)]:
+            alone = loaded.model(collator.batch([question], 0))
+            logits.append(alone.logits)
+            labels.append(alone.labels)
+    assert len(logits) == 3 + 2 + 1
+    assert torch.equal(together.labels, torch.cat(labels))
+    assert torch.allclose(together.logits, torch.cat(logits), atol=1e-3)
+
+
+def test_bf16_is_close(loaded: LoadedModel, examples: list[Example]) -> None:
+    batch = collator_of(loaded).batch(examples[:3], 0)
+    exact = loaded.model(batch).logits
+    with computing("bf16"):
+        rounded = loaded.model(batch).logits
+    assert rounded.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(exact, rounded.float()).min() > 0.99

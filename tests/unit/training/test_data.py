@@ -1,12 +1,16 @@
 """The data scripts: times of words, what is held out, and enough of everything."""
 
 import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.evaluation.manifest import Example, assistant_turn, user_turn
-from services.training.data import facts, sentences
+from services.evaluation.manifest import Example, assistant_turn, read_manifest, user_turn, write_manifest
+from services.training.data import facts, instructions, sentences
+from services.training.data.clips import write_clip
 from services.training.data.flite import Phone
 from services.training.data.formulas import FORMULAS, _drawn
 from services.training.data.pairs import misheard, presence
@@ -82,3 +86,25 @@ def test_a_worse_transcript_differs_in_one_word() -> None:
         worse = misheard("He is here.", ["is", "was", "cat"], random.Random(seed))
         assert worse != "He is here."
         assert worse.endswith(".")
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_typed_questions_about_a_clip_are_said_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instructions, "SHARE", 1.0)
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    name = write_clip(np.ones(8000, np.float32), clips, "moo.wav")
+    typed = Example(
+        "moo", "sound", "train", "none", "cow", [name], [user_turn("What is it?", 1), assistant_turn("Cow.")]
+    )
+    chat = replace(typed, id="chat", audio=[], messages=[user_turn("What is it?", 0), assistant_turn("It.")])
+    held_out = replace(typed, id="kept", split="test")
+    write_manifest(clips / "sounds.jsonl", [typed, replace(typed, id="again"), chat, held_out])
+    out.mkdir()
+    write_manifest(out / "spoken.jsonl", instructions.said_aloud(clips / "sounds.jsonl", out))
+    made = read_manifest(out / "spoken.jsonl", "train", "test")
+    assert not made.skipped, "the clip is found from the other folder"
+    assert [example.id for example in made.examples] == ["aloud/moo", "aloud/again"]
+    for example in made.examples:
+        assert example.messages == [user_turn("", 2), assistant_turn("Cow.")]
+        assert example.paths[0].samefile(clips / name)
+        assert example.seconds > 0.5 + 0.3

@@ -11,6 +11,7 @@ import pytest
 from services.evaluation.task import KINDS
 from services.training.data import midi, mixes, music, phrases, speakers, voices
 from services.training.data.music import FAMILIES, Wanted, compose
+from services.training.data.prompts import SAID
 from services.training.data.sounds import CLASSES
 
 pytestmark = pytest.mark.unit
@@ -112,9 +113,9 @@ def test_speech_lies_over_the_whole_sound() -> None:
 
 
 def test_the_wording_of_spoken_tests_is_unseen() -> None:
-    trained = {mixes._prompt(mixes.SAID, True, n % 2 == 0, random.Random(n)) for n in range(100)}
-    assert mixes._prompt(mixes.SAID, False, True, random.Random(1)) not in trained
-    assert mixes._prompt(mixes.SAID, False, False, random.Random(1)) == mixes.SAID[0]
+    trained = {mixes._prompt(SAID, True, n % 2 == 0, random.Random(n)) for n in range(100)}
+    assert mixes._prompt(SAID, False, True, random.Random(1)) not in trained
+    assert mixes._prompt(SAID, False, False, random.Random(1)) == SAID[0]
 
 
 def test_every_new_task_is_scored() -> None:
