@@ -64,6 +64,16 @@ def test_the_longest_unused_goes_first_and_ends_before_beginnings() -> None:
     assert gone == [1, 0, 3, 2]
 
 
+def test_when_nothing_is_free_the_block_that_follows_is_given_up_before_the_longest_unused() -> None:
+    pool = BlockPool(4)
+    blocks = take(pool, 4)
+    for block in blocks:
+        pool.remember(block, bytes([block]))
+    pool.release(blocks[2:])
+    assert pool.take(1, after=blocks[1]) == [blocks[2]]
+    assert pool.find(bytes([blocks[3]])) == blocks[3]
+
+
 def test_a_shared_block_is_free_only_after_its_last_owner() -> None:
     pool = BlockPool(1)
     (block,) = take(pool, 1)
