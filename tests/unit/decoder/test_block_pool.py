@@ -139,3 +139,24 @@ def test_a_cache_holds_whole_blocks_and_extends_all_or_nothing() -> None:
     assert not cache.extend(table, 4 * BLOCK_TOKENS)
     assert len(table.blocks) == 2
     assert cache.used_tokens == 2 * BLOCK_TOKENS
+
+
+def test_a_table_grows_by_the_block_that_follows_when_that_is_free() -> None:
+    cache = KVCache(layers=1, heads=1, head_width=2, capacity_tokens=10 * BLOCK_TOKENS)
+    growing, leaving, staying = (BlockTable(100, "cpu") for _ in range(3))
+    for table, blocks in ((growing, 1), (leaving, 2), (staying, 1)):
+        assert cache.extend(table, blocks * BLOCK_TOKENS)
+    cache.pool.release(leaving.blocks)
+    assert cache.extend(growing, 2 * BLOCK_TOKENS)
+    assert growing.in_a_row
+
+
+def test_a_table_with_room_costs_nobody_a_block() -> None:
+    cache = KVCache(layers=1, heads=1, head_width=2, capacity_tokens=2 * BLOCK_TOKENS)
+    table, gone = BlockTable(32, "cpu"), BlockTable(32, "cpu")
+    assert cache.extend(table, 1)
+    assert cache.extend(gone, 1)
+    cache.pool.remember(gone.blocks[0], b"key")
+    cache.pool.release(gone.blocks)
+    assert cache.extend(table, BLOCK_TOKENS)
+    assert cache.pool.find(b"key") == gone.blocks[0]

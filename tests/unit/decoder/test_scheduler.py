@@ -110,6 +110,20 @@ def test_the_last_token_of_a_prompt_is_always_computed(make_sequence: MakeSequen
     assert first.table.blocks[0] == again.table.blocks[0]
 
 
+def test_who_is_not_admitted_lets_go_of_the_blocks_that_were_found(make_sequence: MakeSequence) -> None:
+    scheduler = new_scheduler(capacity_tokens=64, step_rows=64)
+    (first,) = added(scheduler, make_sequence([1] * 33, 9))
+    run_steps(scheduler, 1)
+    scheduler.remove(first)
+    running, again = added(scheduler, make_sequence([2] * 20, 9), make_sequence([1] * 33, 9))
+    for _ in range(3):
+        scheduler.schedule()
+    assert (scheduler.running, scheduler.waiting) == ([running], [again])
+    scheduler.remove(again)
+    scheduler.remove(running)
+    assert scheduler._cache.used_tokens == 0
+
+
 def test_other_audio_under_the_same_placeholders_is_another_prompt(make_sequence: MakeSequence) -> None:
     scheduler = new_scheduler(step_rows=100)
     sound, other = np.ones((20, 4), "f4"), np.full((20, 4), 2, "f4")
@@ -164,6 +178,7 @@ def test_bulk_requests_stand_back_for_an_interactive_prompt_but_not_for_ever(mak
     answering.served_at -= BULK_STANDS_BACK_SECONDS
     assert rows(scheduler) == {answering: 1, interactive: 39}
     run_steps(scheduler, 1)
+    assert rows(scheduler) == {interactive: 26}
     reading.served_at -= BULK_STANDS_BACK_SECONDS
     assert rows(scheduler) == {interactive: 26, reading: 10}
     run_steps(scheduler, 1)
