@@ -105,10 +105,10 @@ $(PEERS_VENV)/.done: requirements-peers.txt
 		--requirement requirements-peers.txt
 	@touch $@
 
-peers: $(VLLM_VENV)/.done $(PEERS_VENV)/.done ## Build the environments of vLLM and llama.cpp, for bench-decode
+peers: $(VLLM_VENV)/.done $(PEERS_VENV)/.done ## Build the environments of vLLM and llama.cpp, for bench-decode and bench-serve
 
-bench-serve: $(VENV)/.dev ## Measure the whole platform under open and closed loads through the SDK
-	$(BIN)/python -m tests.load.bench_serve --json bench-results/bench_serve.json
+bench-serve: $(VENV)/.dev ## Measure the whole platform under load through the SDK, beside transformers and, after make peers, vLLM
+	$(BIN)/python -m tests.load.bench_serve --peers --json bench-results/bench_serve.json
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
 $(PROTO_VENV)/.done: requirements-protos.txt

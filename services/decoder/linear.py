@@ -4,7 +4,6 @@ A decode step multiplies 1 to 16 rows with every weight of the model. MKL, which
 weight into its panels for each such product; oneDNN and fbgemm take a weight that was laid out once, at start-up.
 """
 
-import warnings
 from collections.abc import Callable
 from enum import Enum
 
@@ -38,15 +37,15 @@ def linear(weight: Tensor, bias: Tensor | None = None, weights: Weights = Weight
         weights: how it is held.
 
     Raises:
-        ValueError: fp16 or int8 weights for anything but fp32 on a CPU that fbgemm runs on.
+        ValueError: fp16 or int8 weights for anything but fp32 on a CPU that fbgemm and oneDNN run on.
     """
     on_cpu_in_fp32 = weight.dtype == torch.float32 and weight.device.type == "cpu"
-    if weights is not Weights.FULL:
-        if not on_cpu_in_fp32 or "fbgemm" not in torch.backends.quantized.supported_engines:
-            raise ValueError(f"{weights.value} weights need fp32 on an x86 CPU, not {weight.dtype} on {weight.device}")
-        # Of the process: it says who lays weights out. On some machines the default is one without these products.
-        torch.backends.quantized.engine = "fbgemm"
+    has_products = {"fbgemm", "onednn"} <= set(torch.backends.quantized.supported_engines)
+    if weights is not Weights.FULL and not (on_cpu_in_fp32 and has_products):
+        raise ValueError(f"{weights.value} weights need fp32 on an x86 CPU, not {weight.dtype} on {weight.device}")
     if weights is Weights.FP16:
+        # Of the process: it says who lays weights out. On some machines the default is one without this product.
+        torch.backends.quantized.engine = "fbgemm"
         packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         return lambda rows: torch.ops.quantized.linear_dynamic_fp16(rows, packed)
     if weights is Weights.INT8:
@@ -62,29 +61,28 @@ def linear(weight: Tensor, bias: Tensor | None = None, weights: Weights = Weight
 def _int8(weight: Tensor, bias: Tensor | None) -> Linear:
     """A product in which only the weight is rounded noticeably.
 
-    fbgemm multiplies 8-bit integers alone. Each row is scaled to 1 and written as two digits, whose products are added:
+    oneDNN multiplies 8-bit integers alone. Each row is scaled to 1 and written as two digits, whose products are added:
     that is 13 bits of an activation, and a row's result does not depend on the rows beside it.
     """
-    packed = _packed_int8(weight)
-    product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    smallest = torch.finfo(weight.dtype).tiny
+    scales = weight.abs().amax(1).clamp_min(smallest) / 127
+    zeros = torch.zeros(len(weight), dtype=torch.long)
+    packed = torch.ops.onednn.qlinear_prepack((weight / scales[:, None]).round().to(torch.int8), None)
+
+    def product(digits: Tensor) -> Tensor:
+        return torch.ops.onednn.qlinear_pointwise(
+            digits, 1.0, _ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
 
     def apply(rows: Tensor) -> Tensor:
-        scale = rows.abs().amax(-1, keepdim=True).clamp_min_(torch.finfo(rows.dtype).tiny)
-        scaled = rows / scale
-        high = (scaled * _LEVELS).round_() / _LEVELS
-        low = (scaled - high) * (2 * _LEVELS)
-        of_high, of_low = product(torch.cat((high, low)), 1 / _LEVELS, _ZERO, packed).chunk(2)
-        result = torch.add(of_high, of_low, alpha=1 / (2 * _LEVELS)) * scale
-        return result if bias is None else result + bias
+        unit = rows.abs().amax(-1, keepdim=True).div_(_LEVELS).clamp_min_(smallest)
+        scaled = rows / unit
+        high = scaled.round()
+        low = (scaled - high).mul_(2 * _LEVELS)
+        # Turning them into integers cuts off, hence the half; to int8 is the fast way to get there.
+        digits = torch.cat((high, low)).add_(_ZERO + 0.5).to(torch.int8).view(torch.uint8)
+        of_high, of_low = product(digits).chunk(2)
+        result = torch.add(of_high, of_low, alpha=1 / (2 * _LEVELS)).mul_(unit)
+        return result if bias is None else result.add_(bias)
 
     return apply
-
-
-def _packed_int8(weight: Tensor) -> torch.ScriptObject:
-    scales = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny) / 127
-    zeros = torch.zeros(len(weight), dtype=torch.long)
-    with warnings.catch_warnings():
-        # Torch means to remove quantized tensors some day; the pinned version has them.
-        warnings.simplefilter("ignore", UserWarning)
-        rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-    return torch.ops.quantized.linear_prepack(rounded, None)

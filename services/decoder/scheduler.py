@@ -3,9 +3,9 @@
 Requests are admitted in the order they came, interactive before bulk, as soon as a place is free and the KV cache has
 blocks for what is known of them; nobody overtakes an equal, so nobody starves. A step decodes one token of every
 sequence that is past its prompt and fills the rest of its rows with pieces of prompts, so a long prompt delays the
-others by no more than one step; bulk prompts take few rows, and none beside an interactive prompt. When blocks run out,
-the youngest sequence, bulk before interactive, gives its own back and computes them again later; what the prefix cache
-still has of them by then is not computed again.
+others by no more than one step; bulk prompts take few rows. Beside an interactive prompt no bulk request takes any,
+unless it has had none for a while. When blocks run out, the youngest sequence, bulk before interactive, gives its own
+back and computes them again later; what the prefix cache still has of them by then is not computed again.
 """
 
 from collections import deque
@@ -19,9 +19,10 @@ from services.decoder.kv_cache import BLOCK_TOKENS, BlockTable, KVCache, blocks_
 from services.decoder.prefix import extend_keys
 from services.decoder.sequence import Sequence
 
-# A bulk request that has waited so long is the next, and counts as interactive from then on; one whose prompt has been
-# worked on for so long does not stand back any more.
+# A bulk request that has waited so long is the next, and counts as interactive from then on.
 BULK_PATIENCE_SECONDS = 30.0
+# A running bulk request that has had no rows for so long does not stand back in this step.
+BULK_STANDS_BACK_SECONDS = 2.0
 # So long after an interactive request another one is expected, and the steps of bulk prompts are short.
 INTERACTIVE_EXPECTED_SECONDS = 30.0
 
@@ -103,6 +104,7 @@ class Scheduler:
         """Note that the cache holds the chunk's keys and values now, and let others find its full blocks."""
         sequence = chunk.sequence
         assert sequence.table is not None
+        sequence.served_at = monotonic()
         known = sequence.cached // BLOCK_TOKENS
         sequence.cached += chunk.rows
         full = sequence.cached // BLOCK_TOKENS
@@ -151,6 +153,7 @@ class Scheduler:
                 self._free(sequence)
                 return False
             lane.priority = sequence.priority
+            lane.served_at = monotonic()
         self._queue(sequence).popleft()
         if not sequence.started_at:
             sequence.started_at = monotonic()
@@ -199,20 +202,24 @@ class Scheduler:
             lane.table = lane.embeddings = lane.logits = None
 
     def _chunks(self) -> Iterator[Chunk]:
+        now = monotonic()
         # One that has its logits waits for its shadow, or the shadow for it.
-        decoding = [s for s in self.running if not s.is_prefilling and s.rows_due]
+        due = [s for s in self.running if s.rows_due]
+        if any(s.is_prefilling and s.priority is Priority.INTERACTIVE for s in due):
+            due = [s for s in due if not _stands_back(s, now)]
+        decoding = [s for s in due if not s.is_prefilling]
         yield from (Chunk(sequence, 1) for sequence in decoding)
-        left, now = self._step_rows - len(decoding), monotonic()
+        left = self._step_rows - len(decoding)
         bulk_left = self._bulk_step_rows if now < self._interactive_until else left
-        prefilling = [s for s in self.running if s.is_prefilling]
-        # Interactive before bulk; an interactive prompt has its step for itself.
-        alone = bool(prefilling) and prefilling[0].priority is Priority.INTERACTIVE
-        for sequence in prefilling:
+        for sequence in due:
             is_bulk = sequence.priority is Priority.BULK
-            if is_bulk and alone and now - sequence.started_at < BULK_PATIENCE_SECONDS:
-                continue
             rows = min(sequence.rows_due, left, bulk_left if is_bulk else left)
-            if rows > 0:
+            if sequence.is_prefilling and rows > 0:
                 left -= rows
                 bulk_left -= rows * is_bulk
                 yield Chunk(sequence, rows)
+
+
+def _stands_back(sequence: Sequence, now: float) -> bool:
+    """True for one that leaves a step to an interactive prompt."""
+    return sequence.priority is Priority.BULK and now - sequence.served_at < BULK_STANDS_BACK_SECONDS

@@ -32,6 +32,7 @@ class Sequence:
         shadow: the same request without its audio, for audio-aware decoding; it runs whenever this one does.
         logits: of the next token, held until the shadow has its own.
         waiting_since: when it joined the queue, on time.monotonic's clock.
+        served_at: when it was admitted or last computed.
     """
 
     request: EngineRequest
@@ -50,6 +51,7 @@ class Sequence:
     logits: Tensor | None = None
     waiting_since: float = 0.0
     started_at: float = 0.0
+    served_at: float = 0.0
     first_token_at: float = 0.0
     last_token_at: float = 0.0
 

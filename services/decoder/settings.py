@@ -35,7 +35,7 @@ class DecoderSettings(ServerSettings):
     kv_cache_tokens: int = Field(16384, ge=16, description="tokens that the KV cache holds, shared by all that run")
     step_tokens: int = Field(256, ge=1, description="most tokens computed in a step, so that no prompt holds others up")
     bulk_step_tokens: int = Field(
-        32, ge=1, description="most of them that are of bulk prompts while interactive requests come"
+        16, ge=1, description="most of them that are of bulk prompts while interactive requests come"
     )
     context_tokens: int | None = Field(None, ge=2, description="longest prompt and answer; the model's by default")
     max_unread_tokens: int = Field(512, ge=1, description="how far a caller may fall behind before its answer is ended")

@@ -59,7 +59,7 @@ class TorchEngineConfig:
     max_waiting: int = 64
     kv_cache_tokens: int = 16384
     step_rows: int = 256
-    bulk_step_rows: int = 32
+    bulk_step_rows: int = 16
     context_tokens: int | None = None
     max_unread_tokens: int = 512
 

@@ -76,7 +76,7 @@ class Limits:
     waiting: int = 64
     kv_cache_tokens: int = 16384
     step_tokens: int = 256
-    bulk_step_tokens: int = 32
+    bulk_step_tokens: int = 16
     units: int = 4
 
 

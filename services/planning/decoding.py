@@ -19,6 +19,7 @@ from services.planning.profile import DecoderTimes
 
 BLOCK_TOKENS = 16
 BULK_PATIENCE_SECONDS = 30.0
+BULK_STANDS_BACK_SECONDS = 2.0
 INTERACTIVE_EXPECTED_SECONDS = 30.0
 
 
@@ -30,14 +31,14 @@ class Sequence:
         cached: tokens whose keys and values are in the cache.
         generated: tokens of the answer so far.
         blocks: of the KV cache that it holds.
-        since, started: when it came, and when it was first admitted.
+        since, served: when it came, and when it was admitted or last computed.
     """
 
-    __slots__ = ("answer", "blocks", "bulk", "cached", "done", "first", "generated", "prompt", "since", "started")
+    __slots__ = ("answer", "blocks", "bulk", "cached", "done", "first", "generated", "prompt", "served", "since")
 
     def __init__(self, env: Environment, prompt: int, answer: int, bulk: bool) -> None:
         self.prompt, self.answer, self.bulk = prompt, answer, bulk
-        self.since, self.started = env.now, float("inf")
+        self.since = self.served = env.now
         self.first: Event = env.event()
         self.done: Event = env.event()
         self.cached = self.generated = self.blocks = 0
@@ -113,8 +114,9 @@ class DecoderReplica:
                 yield self._arrived
             self._make_room()
             self._admit()
-            decoding = [s for s in self._running if not s.is_prefilling]
-            chunks = self._chunks(len(decoding))
+            due = self._due()
+            decoding = [s for s in due if not s.is_prefilling]
+            chunks = self._chunks([s for s in due if s.is_prefilling], len(decoding))
             steps = 1 if chunks else self._alike(decoding)
             # Contexts grow by a token each step: those of the middle one stand for all.
             context = sum(s.cached + 1 for s in decoding) + len(decoding) * (steps - 1) / 2
@@ -165,7 +167,7 @@ class DecoderReplica:
                 self._preempt()
             self._queues[sequence.bulk].popleft()
             sequence.blocks = needed
-            sequence.started = min(sequence.started, self._env.now)
+            sequence.served = self._env.now
             place = sum(other.bulk <= sequence.bulk for other in self._running)
             self._running.insert(place, sequence)
 
@@ -181,16 +183,19 @@ class DecoderReplica:
             interactive.appendleft(patient)
         return interactive[0] if interactive else bulk[0] if bulk else None
 
-    def _chunks(self, decoding: int) -> list[tuple[Sequence, int]]:
-        """Pieces of prompts that fill the rest of a step; bulk stands back."""
-        left, now = self._limits.step_tokens - decoding, self._env.now
-        bulk_left = self._limits.bulk_step_tokens if now < self._interactive_until else left
-        prefilling = [sequence for sequence in self._running if sequence.is_prefilling]
-        alone = bool(prefilling) and not prefilling[0].bulk
+    def _due(self) -> list[Sequence]:
+        """Who takes part in the next step: bulk stands back for the prompt of an interactive request."""
+        if not any(s.is_prefilling and not s.bulk for s in self._running):
+            return self._running
+        now = self._env.now
+        return [s for s in self._running if not s.bulk or now - s.served >= BULK_STANDS_BACK_SECONDS]
+
+    def _chunks(self, prefilling: list[Sequence], decoding: int) -> list[tuple[Sequence, int]]:
+        """Pieces of prompts that fill the rest of a step."""
+        left = self._limits.step_tokens - decoding
+        bulk_left = self._limits.bulk_step_tokens if self._env.now < self._interactive_until else left
         chunks = []
         for sequence in prefilling:
-            if sequence.bulk and alone and now - sequence.started < BULK_PATIENCE_SECONDS:
-                continue
             rows = min(sequence.due, left, bulk_left if sequence.bulk else left)
             left -= rows
             bulk_left -= rows * sequence.bulk
@@ -205,6 +210,7 @@ class DecoderReplica:
             self._accept(sequence, rows, int(rows == sequence.due))
 
     def _accept(self, sequence: Sequence, rows: int, tokens: int) -> None:
+        sequence.served = self._env.now
         sequence.cached += rows
         sequence.generated += tokens
         sequence.blocks = max(sequence.blocks, _blocks_of(sequence.cached))

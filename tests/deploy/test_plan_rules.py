@@ -5,7 +5,7 @@ import yaml
 
 from services.common.settings import Settings
 from services.decoder.kv_cache import BLOCK_TOKENS
-from services.decoder.scheduler import BULK_PATIENCE_SECONDS, INTERACTIVE_EXPECTED_SECONDS
+from services.decoder.scheduler import BULK_PATIENCE_SECONDS, BULK_STANDS_BACK_SECONDS, INTERACTIVE_EXPECTED_SECONDS
 from services.decoder.settings import DecoderSettings
 from services.encoder.settings import EncoderSettings
 from services.gateway.settings import GatewaySettings
@@ -92,5 +92,6 @@ def test_the_simulation_has_every_signal_of_the_chart() -> None:
 def test_constants_of_the_services_are_the_same_here() -> None:
     assert decoding.BLOCK_TOKENS == BLOCK_TOKENS
     assert decoding.BULK_PATIENCE_SECONDS == BULK_PATIENCE_SECONDS
+    assert decoding.BULK_STANDS_BACK_SECONDS == BULK_STANDS_BACK_SECONDS
     assert decoding.INTERACTIVE_EXPECTED_SECONDS == INTERACTIVE_EXPECTED_SECONDS
     assert fleet.LOAD_FACTOR == LOAD_FACTOR

@@ -5,6 +5,11 @@
 Every question carries a clip of its own, so nothing is cached. A question meets the objective (SLO) when its first
 text comes in time and the texts after it come, on average, no slower than stated; goodput counts those alone. In an
 open loop callers do not wait for each other, and a question that is refused or fails counts as missed.
+
+With --peers the closed loads are then asked of transformers' whole model and of vLLM, on the same weights, clips and
+threads, in the same run. Neither has a server in between: transformers pads each clip to 30 s and answers as many
+questions in a batch as there are callers, who wait for each other; vLLM takes prompt embeddings, which transformers'
+audio tower makes beside it. Their "first text" is their first token.
 """
 
 import argparse
@@ -20,9 +25,16 @@ from typing import Any
 import numpy as np
 
 from auricle import AsyncClient, AuricleError
+from services.qwen2_audio.export import export_decoder
+from services.qwen2_audio.resolve import resolve_checkpoint
+from services.qwen2_audio.weights import Checkpoint
+from tests.load import figures
+from tests.load.peers.side import Side, whole_sides
 from tests.platform import running_platform
 from tests.prompts import audio, text
 
+MODEL = "auricle-mini"
+THREADS = 2  # of the platform's decoder, and of every peer
 QUESTION = "What do you hear? Describe it."
 
 
@@ -77,7 +89,11 @@ async def ask(client: AsyncClient, load: Load, seed: int) -> Sample:
         tokens = stream.answer.usage.output_tokens
     except AuricleError as error:
         return Sample(0, 0, 1000 * (time.perf_counter() - start), 0, type(error).__name__)
-    total_ms = 1000 * (time.perf_counter() - start)
+    return sample_of(arrivals, 1000 * (time.perf_counter() - start), tokens)
+
+
+def sample_of(arrivals: list[float], total_ms: float, tokens: int) -> Sample:
+    """What the times of an answer's texts, in ms since the question, say."""
     first = arrivals[0] if arrivals else total_ms
     between = (arrivals[-1] - first) / (len(arrivals) - 1) if len(arrivals) > 1 else 0.0
     return Sample(first, between, total_ms, tokens)
@@ -103,10 +119,11 @@ async def open_loop(load: Load, question: Callable[[int], Awaitable[Sample]]) ->
     return list(await asyncio.gather(*(later(seed, at) for seed, at in enumerate(pauses.cumsum()))))
 
 
-def report(load: Load, samples: list[Sample], seconds: float) -> dict[str, Any]:
-    """Figures of one load; quantiles are over answers that came."""
+def report(side: str, load: Load, samples: list[Sample], seconds: float) -> dict[str, Any]:
+    """Figures of one load, printed, and its raw samples; quantiles are over answers that came."""
     answered = [sample for sample in samples if not sample.error]
-    figures: dict[str, Any] = {
+    told: dict[str, Any] = {
+        "side": side,
         "load": f"{load.callers} callers" if load.callers else f"{load.per_second:g} a second",
         "answered": len(answered),
         "failed": len(samples) - len(answered),
@@ -117,8 +134,9 @@ def report(load: Load, samples: list[Sample], seconds: float) -> dict[str, Any]:
     }
     for name in ("first_text_ms", "between_texts_ms", "total_ms"):
         values = [getattr(sample, name) for sample in answered] or [float("nan")]
-        figures[name] = {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
-    return figures
+        told[name] = {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
+    print(json.dumps(told), flush=True)
+    return {"settings": asdict(load), "figures": told, "samples": [asdict(sample) for sample in samples]}
 
 
 async def measure(address: str, loads: list[Load]) -> list[dict[str, Any]]:
@@ -133,10 +151,38 @@ async def measure(address: str, loads: list[Load]) -> list[dict[str, Any]]:
 
             start = time.perf_counter()
             samples = await (closed_loop if load.callers else open_loop)(load, question)
-            figures = report(load, samples, time.perf_counter() - start)
-            print(json.dumps(figures), flush=True)
-            results.append({"settings": asdict(load), "figures": figures, "samples": [asdict(s) for s in samples]})
+            results.append(report("platform", load, samples, time.perf_counter() - start))
     return results
+
+
+def measure_peers(sides: list[Side], loads: list[Load]) -> list[dict[str, Any]]:
+    """The closed loads, on the clips that the platform had; every side first answers one question to warm up."""
+    results = []
+    with figures.running(sides, THREADS) as running:
+        for side in running:
+            converse(side, loads[0], [10**6])
+        for number, load in enumerate(loads):
+            if load.callers:
+                seeds = [seed + 1000 * number for seed in range(load.questions)]
+                results += [report(side.name, load, *converse(side, load, seeds)) for side in running]
+    return results
+
+
+def converse(side: Side, load: Load, seeds: list[int]) -> tuple[list[Sample], float]:
+    """Ask a side about clips; its answers, and the seconds of all."""
+    told = side.ask(
+        op="converse",
+        seeds=seeds,
+        clip_seconds=load.clip_seconds,
+        question=QUESTION,
+        callers=max(1, load.callers),
+        tokens=load.output_tokens,
+    )
+    samples = []
+    for answer in told["answers"]:
+        arrivals = [1000 * at for at in answer["arrivals"]]
+        samples.append(sample_of(arrivals, arrivals[-1], answer["tokens"]))
+    return samples, told["seconds"]
 
 
 def plot(results: list[dict[str, Any]], file: Path) -> None:
@@ -149,14 +195,18 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for result in results:
         times = sorted(sample["first_text_ms"] for sample in result["samples"] if not sample["error"])
-        axes.step(times, np.arange(1, len(times) + 1) / len(result["samples"]), label=result["figures"]["load"])
+        axes.step(
+            times,
+            np.arange(1, len(times) + 1) / len(result["samples"]),
+            label=f"{result['figures']['side']}, {result['figures']['load']}",
+        )
     axes.set(xlabel="first text, ms", ylabel="share of questions", ylim=(0, 1))
     axes.legend()
     figure.savefig(file, bbox_inches="tight")
 
 
 def main() -> None:
-    """Start a platform, run the loads, print figures; with --json also the raw samples and a plot beside them."""
+    """Start a platform, run the loads, then the peers; with --json also the raw samples and a plot beside them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--closed", type=int, nargs="*", default=[1, 4, 8], help="numbers of callers")
     parser.add_argument("--open", type=float, nargs="*", default=[0.5, 1.0], help="arrivals a second")
@@ -166,14 +216,21 @@ def main() -> None:
     parser.add_argument("--slo-first-ms", type=float, default=1500.0)
     parser.add_argument("--slo-between-ms", type=float, default=200.0)
     parser.add_argument("--weights", default="full", help="AURICLE_DECODER_WEIGHTS of the platform")
+    parser.add_argument("--peers", action="store_true", help="ask the closed loads of transformers and vLLM too")
+    parser.add_argument("--vllm-eager", action="store_true", help="vLLM without torch.compile")
     parser.add_argument("--json", type=Path, help="file for figures and raw samples")
     given = parser.parse_args()
     shared = (given.questions, given.clip_seconds, given.output_tokens, given.slo_first_ms, given.slo_between_ms)
     loads = [Load(callers, 0.0, *shared) for callers in given.closed]
     loads += [Load(0, per_second, *shared) for per_second in given.open]
     weights = {"AURICLE_DECODER_WEIGHTS": given.weights}
-    with tempfile.TemporaryDirectory() as home, running_platform("auricle-mini", Path(home), **weights) as platform:
+    with tempfile.TemporaryDirectory() as home, running_platform(MODEL, Path(home), **weights) as platform:
         results = asyncio.run(measure(platform.address, loads))
+    if given.peers:
+        checkpoint = Checkpoint(resolve_checkpoint(MODEL))
+        plain = export_decoder(checkpoint, Path("~/.cache/auricle/plain"))
+        sides = whole_sides(checkpoint.path, plain, ["--eager"] if given.vllm_eager else [])
+        results += measure_peers(sides, loads)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(results, indent=2))

@@ -6,6 +6,8 @@ Nothing but the standard library is imported here, because every side's environm
         -> {"seconds": 1.2, "answers": [[5, ...], [6, ...]]}
     {"op": "ask", "token_ids": [...], "start": 9, "audio_tokens": 125, "embeddings": "prompt.npy", "tokens": 32}
         -> {"first_token_seconds": 0.2, "seconds": 0.9}
+    {"op": "converse", "seeds": [0, 1], "clip_seconds": 5.0, "question": "...", "callers": 2, "tokens": 32}
+        -> {"seconds": 3.1, "answers": [{"arrivals": [0.4, 0.5, ...], "tokens": 12}, ...]}
 
 `embeddings` holds float32 `(tokens, hidden)` of the whole prompt; the audio's are the `audio_tokens` from `start`.
 """

@@ -120,8 +120,23 @@ def sides_of(
             side = Side(name, PEERS_PYTHON, "llama_cpp_batch", ["--gguf", str(ggufs[precision])])
         else:
             raise ValueError(f"no side is called {kind}")
-        if side.python.exists():
-            made.append(side)
-        else:
-            print(f"{name} is left out: {side.python} is not there, see `make peers`", file=sys.stderr)
-    return made
+        made.append(side)
+    return _there(made)
+
+
+def whole_sides(checkpoint: Path, plain: Path, vllm_options: Sequence[str] = ()) -> list[Side]:
+    """The sides that answer whole questions, from samples to text; who is missing is told."""
+    vllm = ["--model", str(plain), "--dtype", "fp32", "--ears", str(checkpoint), *vllm_options]
+    return _there(
+        [
+            Side("transformers fp32", Path(sys.executable), "transformers_chat", ["--checkpoint", str(checkpoint)]),
+            Side("vllm fp32", VLLM_PYTHON, "vllm_async", vllm),
+        ]
+    )
+
+
+def _there(sides: list[Side]) -> list[Side]:
+    for side in sides:
+        if not side.python.exists():
+            print(f"{side.name} is left out: {side.python} is not there, see `make peers`", file=sys.stderr)
+    return [side for side in sides if side.python.exists()]

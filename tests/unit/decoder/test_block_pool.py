@@ -64,6 +64,16 @@ def test_the_longest_unused_goes_first_and_ends_before_beginnings() -> None:
     assert gone == [1, 0, 3, 2]
 
 
+def test_when_nothing_is_free_the_block_that_follows_is_given_up_before_the_longest_unused() -> None:
+    pool = BlockPool(4)
+    blocks = take(pool, 4)
+    for block in blocks:
+        pool.remember(block, bytes([block]))
+    pool.release(blocks[2:])
+    assert pool.take(1, after=blocks[1]) == [blocks[2]]
+    assert pool.find(bytes([blocks[3]])) == blocks[3]
+
+
 def test_a_shared_block_is_free_only_after_its_last_owner() -> None:
     pool = BlockPool(1)
     (block,) = take(pool, 1)
@@ -129,3 +139,24 @@ def test_a_cache_holds_whole_blocks_and_extends_all_or_nothing() -> None:
     assert not cache.extend(table, 4 * BLOCK_TOKENS)
     assert len(table.blocks) == 2
     assert cache.used_tokens == 2 * BLOCK_TOKENS
+
+
+def test_a_table_grows_by_the_block_that_follows_when_that_is_free() -> None:
+    cache = KVCache(layers=1, heads=1, head_width=2, capacity_tokens=10 * BLOCK_TOKENS)
+    growing, leaving, staying = (BlockTable(100, "cpu") for _ in range(3))
+    for table, blocks in ((growing, 1), (leaving, 2), (staying, 1)):
+        assert cache.extend(table, blocks * BLOCK_TOKENS)
+    cache.pool.release(leaving.blocks)
+    assert cache.extend(growing, 2 * BLOCK_TOKENS)
+    assert growing.in_a_row
+
+
+def test_a_table_with_room_costs_nobody_a_block() -> None:
+    cache = KVCache(layers=1, heads=1, head_width=2, capacity_tokens=2 * BLOCK_TOKENS)
+    table, gone = BlockTable(32, "cpu"), BlockTable(32, "cpu")
+    assert cache.extend(table, 1)
+    assert cache.extend(gone, 1)
+    cache.pool.remember(gone.blocks[0], b"key")
+    cache.pool.release(gone.blocks)
+    assert cache.extend(table, BLOCK_TOKENS)
+    assert cache.pool.find(b"key") == gone.blocks[0]

@@ -7,7 +7,13 @@ import pytest
 
 from services.decoder.engine import AudioSpan, Priority
 from services.decoder.kv_cache import KVCache
-from services.decoder.scheduler import BULK_PATIENCE_SECONDS, INTERACTIVE_EXPECTED_SECONDS, Chunk, Scheduler
+from services.decoder.scheduler import (
+    BULK_PATIENCE_SECONDS,
+    BULK_STANDS_BACK_SECONDS,
+    INTERACTIVE_EXPECTED_SECONDS,
+    Chunk,
+    Scheduler,
+)
 from services.decoder.sequence import Sequence
 
 pytestmark = pytest.mark.unit
@@ -104,6 +110,20 @@ def test_the_last_token_of_a_prompt_is_always_computed(make_sequence: MakeSequen
     assert first.table.blocks[0] == again.table.blocks[0]
 
 
+def test_who_is_not_admitted_lets_go_of_the_blocks_that_were_found(make_sequence: MakeSequence) -> None:
+    scheduler = new_scheduler(capacity_tokens=64, step_rows=64)
+    (first,) = added(scheduler, make_sequence([1] * 33, 9))
+    run_steps(scheduler, 1)
+    scheduler.remove(first)
+    running, again = added(scheduler, make_sequence([2] * 20, 9), make_sequence([1] * 33, 9))
+    for _ in range(3):
+        scheduler.schedule()
+    assert (scheduler.running, scheduler.waiting) == ([running], [again])
+    scheduler.remove(again)
+    scheduler.remove(running)
+    assert scheduler._cache.used_tokens == 0
+
+
 def test_other_audio_under_the_same_placeholders_is_another_prompt(make_sequence: MakeSequence) -> None:
     scheduler = new_scheduler(step_rows=100)
     sound, other = np.ones((20, 4), "f4"), np.full((20, 4), 2, "f4")
@@ -147,12 +167,23 @@ def rows(scheduler: Scheduler) -> dict[Sequence, int]:
     return {chunk.sequence: chunk.rows for chunk in scheduler.schedule()}
 
 
-def test_a_bulk_prompt_stands_back_for_an_interactive_one_but_not_for_ever(make_sequence: MakeSequence) -> None:
-    scheduler = new_scheduler(step_rows=40, bulk_step_rows=10)
-    bulk, interactive = added(scheduler, make_sequence([1] * 60, 9, priority=Priority.BULK), make_sequence([2] * 25, 9))
-    assert rows(scheduler) == {interactive: 25}
-    bulk.started_at -= BULK_PATIENCE_SECONDS + 1
-    assert rows(scheduler) == {interactive: 25, bulk: 10}
+def test_bulk_requests_stand_back_for_an_interactive_prompt_but_not_for_ever(make_sequence: MakeSequence) -> None:
+    scheduler = new_scheduler(capacity_tokens=320, step_rows=40, bulk_step_rows=10)
+    (answering,) = added(scheduler, make_sequence([3], 9, priority=Priority.BULK))
+    run_steps(scheduler, 1)
+    reading, interactive = added(
+        scheduler, make_sequence([1] * 60, 9, priority=Priority.BULK), make_sequence([2] * 65, 9)
+    )
+    assert rows(scheduler) == {interactive: 40}
+    answering.served_at -= BULK_STANDS_BACK_SECONDS
+    assert rows(scheduler) == {answering: 1, interactive: 39}
+    run_steps(scheduler, 1)
+    assert rows(scheduler) == {interactive: 26}
+    reading.served_at -= BULK_STANDS_BACK_SECONDS
+    assert rows(scheduler) == {interactive: 26, reading: 10}
+    run_steps(scheduler, 1)
+    # Past its prompt the interactive request has nothing against company.
+    assert rows(scheduler) == {interactive: 1, answering: 1, reading: 10}
 
 
 def test_steps_of_bulk_prompts_are_short_while_interactive_requests_come(make_sequence: MakeSequence) -> None:

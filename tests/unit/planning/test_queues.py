@@ -192,6 +192,21 @@ def test_bulk_gives_way_to_who_waits_for_an_answer() -> None:
     assert env.now == pytest.approx(0.11 + 0.05 + 0.40, abs=0.011)
 
 
+def test_bulk_stands_back_while_a_question_is_read_but_not_for_ever() -> None:
+    for step_ms, rows_beside_the_prompt in ((10, 0), (800, 1)):
+        env = Environment()
+        engine = decoder(env, DecoderTimes(step_ms=step_ms), Limits())
+        bulk = engine.generate(10, 500, True)
+        assert bulk is not None
+        env.run(bulk.first)
+        question = engine.generate(1000, 5, False)
+        assert question is not None
+        before = bulk.generated + 1  # the step under way
+        env.run(question.first)
+        assert bulk.generated == before + rows_beside_the_prompt
+        env.run(bulk.done)
+
+
 def test_who_runs_out_of_blocks_computes_again_later_and_all_end() -> None:
     env = Environment()
     engine = decoder(env, DecoderTimes(step_ms=10), Limits(kv_cache_tokens=10 * 16))
