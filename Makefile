@@ -91,9 +91,10 @@ bench-plan: $(VENV)/.dev ## Measure how far the planner is off, on simulated dev
 bench-jobs: $(VENV)/.dev ## Measure jobs of 10 and 60 minutes with 1 and 2 workers, and what the job machinery costs
 	$(BIN)/python -m tests.load.bench_jobs --json bench-results/bench_jobs.json
 
+# vLLM runs without torch.compile, which takes over ten minutes to start on a CPU.
 bench-decode: $(VENV)/.dev ## Measure decoding against transformers and, after make peers, vLLM and llama.cpp
 	@mkdir -p bench-results
-	$(BIN)/python -m tests.load.bench_decoder --peers --batches 1 4 8 16 --json bench-results/bench_decoder.json
+	$(BIN)/python -m tests.load.bench_decoder --peers --vllm-eager --batches 1 4 8 16 --json bench-results/bench_decoder.json
 	$(BIN)/python -m tests.load.bench_decode_weights --json bench-results/bench_decode_weights.json
 	$(BIN)/python -m tests.load.bench_priority --json bench-results/bench_priority.json
 
@@ -108,7 +109,7 @@ $(PEERS_VENV)/.done: requirements-peers.txt
 peers: $(VLLM_VENV)/.done $(PEERS_VENV)/.done ## Build the environments of vLLM and llama.cpp, for bench-decode and bench-serve
 
 bench-serve: $(VENV)/.dev ## Measure the whole platform under load through the SDK, beside transformers and, after make peers, vLLM
-	$(BIN)/python -m tests.load.bench_serve --peers --json bench-results/bench_serve.json
+	$(BIN)/python -m tests.load.bench_serve --peers --vllm-eager --json bench-results/bench_serve.json
 
 # Its own environment: grpcio-tools 1.67.1 writes stubs that protobuf 6 and 7 load, but wants protobuf 5 itself.
 $(PROTO_VENV)/.done: requirements-protos.txt
