@@ -243,11 +243,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="file for the raw figures")
     given = parser.parse_args()
-    reports = [report for workers in given.workers for report in measure(given.minutes, workers)]
-    for report in reports:
-        for name, value in report.figures().items():
-            print(f"{name:<24}{value}")
-        print()
+    reports = []
+    for workers in given.workers:
+        for report in measure(given.minutes, workers):
+            for name, value in report.figures().items():
+                print(f"{name:<24}{value}", flush=True)
+            print()
+            reports.append(report)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         told = [{"figures": report.figures(), "raw": asdict(report)} for report in reports]
