@@ -12,9 +12,8 @@ from services.training.data.prompts import ABOUT, ABSENT, BEHIND, SOUND, presenc
 from services.training.data.sounds import CLASSES, answer
 from services.training.traits import NOTHING
 
-PRESENT_SHARE = (
-    0.6  # of yes-or-no questions about a clip that has a sound: silent clips are asked about absent ones only
-)
+# Of the yes-or-no questions about a clip that has a sound; one that has none is asked about absent sounds only.
+PRESENT_SHARE = 0.6
 
 
 def further_questions(example: Example, chance: random.Random, count: int) -> list[Example]:
